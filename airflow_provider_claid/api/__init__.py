@@ -1,0 +1,1 @@
+"""Claid's HTTP contract: what is sent, what comes back, and what each failure means for the bill."""

@@ -1,0 +1,296 @@
+"""
+The HTTP client of Claid's API: the only module that imports httpx, and the only one that sends a billed POST.
+
+It sends each request once. Whether one may be sent again is decided above, by the class of the error
+(`api.outcome`). Whether a byte left is read from httpx's trace events, never from the exception type: `ReadError`
+looks the same before and after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from airflow_provider_claid.api.answers import (
+    Answer,
+    Reply,
+    failure,
+    read_generation,
+    read_list,
+    read_storages,
+    unavailable,
+)
+from airflow_provider_claid.api.endpoint import Endpoint, is_loopback_host, user_agent
+from airflow_provider_claid.api.errors import (
+    ClaidConfigurationError,
+    ClaidError,
+    ClaidPictureError,
+    ClaidUnknownOutcomeError,
+)
+from airflow_provider_claid.api.models import GenerateRequest, Storage
+from airflow_provider_claid.api.outcome import of_answer, of_silence
+from airflow_provider_claid.api.redaction import mask_in_library_logs
+
+CONNECT_TIMEOUT = 10.0
+WRITE_TIMEOUT = 30.0
+# A reused connection may wait one more second for its slot; servers close idle ones after 5 s at the earliest.
+KEEPALIVE = 2.0
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_REDIRECTS = 5
+
+_TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
+
+
+class Gate(Protocol):
+    """Says when a request may leave. `pacing.Slot` is one."""
+
+    async def wait(self) -> None:
+        """Return when the first byte may leave; whatever it raises comes out unchanged, with nothing sent."""
+
+    def sent(self) -> None:
+        """Note that the last byte has left."""
+
+
+class OpenGate:
+    """Lets every request through at once: for unbilled requests, and for measuring without a pace."""
+
+    async def wait(self) -> None:
+        """Return at once."""
+
+    def sent(self) -> None:
+        """Take no note."""
+
+
+class _Departure:
+    """The trace of one request: waits at the gate on an open connection, and knows whether a byte may have left."""
+
+    def __init__(self, gate: Gate, on_sent: Callable[[], None]) -> None:
+        self._gate = gate
+        self._on_sent = on_sent
+        self.sent = False
+        self.reply: Reply | None = None
+        self.held_back: BaseException | None = None
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        # A proxy is asked for a tunnel by a CONNECT request of its own, traced alike: it is not ours.
+        if getattr(info.get("request"), "method", None) == b"CONNECT":
+            return
+        if event.endswith(".send_request_headers.started"):
+            await self._pass_gate()
+        elif event.endswith(".send_request_body.complete"):
+            self._gate.sent()
+
+    async def _pass_gate(self) -> None:
+        try:
+            await self._gate.wait()
+        except BaseException as reason:
+            self.held_back = reason
+            raise
+        self.sent = True
+        self._on_sent()
+
+
+class ClaidClient:
+    """A Claid API with one key. Cheap to make: the connections belong to the process and the running event loop."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        mask_in_library_logs(endpoint.api_key)
+
+    async def generate(self, request: GenerateRequest, gate: Gate) -> Answer:
+        """
+        Send one billed `POST /v1/image/generate` (Claid API §2), never twice; costs 1 credit per picture.
+
+        Raises a kind of `ClaidError` that says whether it was billed, or unchanged what the gate raised. A
+        cancellation after the request left is a `ClaidUnknownOutcomeError` too: it may have been paid for.
+        """
+        body = request.model_dump_json(exclude_none=True).encode()
+        return read_generation(await self._exchange("POST", "/v1/image/generate", gate, body), self.endpoint)
+
+    async def storage_types(self) -> list[Any]:
+        """Ask `GET /v1/storage/storage-types` (scope Storage): never billed, so it serves as the connection test."""
+        return await self._list("/v1/storage/storage-types")
+
+    async def list_storages(self) -> tuple[Storage, ...]:
+        """Ask `GET /v1/storage/storages` (scope Storage): all storages connected to the account; never billed."""
+        return read_storages(await self._list("/v1/storage/storages"))
+
+    async def _list(self, path: str) -> list[Any]:
+        try:
+            reply = await self._exchange("GET", path, OpenGate())
+        except ClaidUnknownOutcomeError as error:
+            raise unavailable(error.message, None) from error
+        return read_list(reply, self.endpoint)
+
+    async def _exchange(self, method: str, path: str, gate: Gate, body: bytes | None = None) -> Reply:
+        """Send one request and return the reply, whole or as far as it came; raise if there is none."""
+        loop = asyncio.get_running_loop()
+        deadline = asyncio.timeout(None)
+        departure = _Departure(gate, lambda: deadline.reschedule(loop.time() + self.endpoint.timeout))
+        try:
+            async with deadline:
+                return await self._send(method, path, body, departure)
+        except (*_TRANSPORT_ERRORS, asyncio.CancelledError) as cause:
+            if cause is departure.held_back:
+                raise
+            if isinstance(cause, asyncio.CancelledError) and not _in_doubt(departure):
+                raise
+            if departure.reply is not None:
+                return departure.reply
+            raise self._silence(cause, sent=departure.sent) from cause
+
+    async def _send(self, method: str, path: str, body: bytes | None, departure: _Departure) -> Reply:
+        headers = self.endpoint.headers()
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        request = _http().build_request(
+            method,
+            self.endpoint.base_url + path,
+            headers=headers,
+            content=body,
+            timeout=_timeouts(self.endpoint.timeout),
+            extensions={"trace": departure},
+        )
+        async with _sending(request) as response:
+            status, fields = response.status_code, _headers(response)
+            departure.reply = Reply(status, fields, complete=False)
+            return Reply(status, fields, await _read(response))
+
+    def _silence(self, cause: BaseException, *, sent: bool) -> ClaidError:
+        if not sent and (misconfigured := _misconfiguration(cause, self.endpoint)):
+            return misconfigured
+        return failure(of_silence(sent=sent), self.endpoint, cause=cause)
+
+
+def _in_doubt(departure: _Departure) -> bool:
+    """Tell whether a cancelled request may have been billed: it left, and no refusal came back."""
+    if not departure.sent:
+        return False
+    return departure.reply is None or of_answer(departure.reply.status, readable=False).value.billed != "no"
+
+
+async def download(url: str, *, allow_loopback: bool, limit: int, patience: float) -> AsyncGenerator[bytes]:
+    """
+    Stream the picture at a temporary address, in chunks; never more than `limit` bytes, `patience` seconds for each.
+
+    https only; plain http only to this machine and only where `allow_loopback` says that the API is there too. No
+    key is sent. Raises `ClaidPictureError`; its `status` is that of the answer, if one came.
+    """
+    try:
+        for _ in range(MAX_REDIRECTS):
+            _check_picture_address(url, allow_loopback=allow_loopback)
+            headers = {"User-Agent": user_agent(), "Accept-Encoding": "identity"}
+            request = _http().build_request("GET", url, headers=headers, timeout=_timeouts(patience))
+            async with _sending(request) as response:
+                if response.next_request is not None:
+                    url = str(response.next_request.url)
+                    continue
+                async for chunk in _picture(response, limit):
+                    yield chunk
+                return
+    except _TRANSPORT_ERRORS as cause:
+        raise ClaidPictureError(f"The download broke: {type(cause).__name__}: {cause}", billed="yes") from cause
+    raise ClaidPictureError(f"The temporary address redirected more than {MAX_REDIRECTS} times", billed="yes")
+
+
+async def close() -> None:
+    """Close the connections of the running event loop."""
+    if client := _clients.pop(asyncio.get_running_loop(), None):
+        await client.aclose()
+
+
+async def _picture(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
+    if response.status_code != 200:
+        gone = " (temporary addresses die after 24 hours)" if response.status_code in {403, 404, 410} else ""
+        message = f"The temporary address answered {response.status_code}{gone}"
+        raise ClaidPictureError(message, billed="yes", status=response.status_code)
+    announced = response.headers.get("content-length", "")
+    received = 0
+    if announced.isdigit() and int(announced) > limit:
+        raise ClaidPictureError(f"The picture announces {announced} bytes; at most {limit} are accepted", billed="yes")
+    async for chunk in response.aiter_raw():
+        received += len(chunk)
+        if received > limit:
+            raise ClaidPictureError(f"The picture is larger than {limit} bytes", billed="yes")
+        yield chunk
+    if announced.isdigit() and received != int(announced):
+        raise ClaidPictureError(f"The picture is cut: {received} of {announced} bytes came", billed="yes")
+
+
+def _check_picture_address(url: str, *, allow_loopback: bool) -> None:
+    parts = urlsplit(url)
+    local = parts.scheme == "http" and is_loopback_host(parts.hostname or "") and allow_loopback
+    if not local and parts.scheme != "https":
+        message = f"The temporary address {parts.scheme}://{parts.hostname} is not https; it was not opened"
+        raise ClaidPictureError(message, billed="yes")
+    if "@" in parts.netloc:
+        raise ClaidPictureError("The temporary address holds user info; it was not opened", billed="yes")
+
+
+def _misconfiguration(cause: BaseException, endpoint: Endpoint) -> ClaidConfigurationError | None:
+    """Find the causes that no retry can mend: a broken address or a certificate that does not verify."""
+    if isinstance(cause, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError):
+        return ClaidConfigurationError(
+            "host", endpoint.base_url, "the address of Claid's API", "Empty it for the default."
+        )
+    link: BaseException | None = cause
+    while link is not None:
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return ClaidConfigurationError(
+                "host",
+                f"{endpoint.base_url}, whose certificate does not verify ({link.verify_message})",
+                "a host with a certificate that this machine trusts",
+                "Check the host, or set SSL_CERT_FILE to your company's certificates.",
+            )
+        link = link.__cause__ or link.__context__
+    return None
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+
+
+def _http() -> httpx.AsyncClient:
+    """Return the one client of this process and event loop; a forked child has another loop, so another client."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        _clients[loop] = httpx.AsyncClient(
+            # None: a server on this machine is never reached through a proxy.
+            mounts={"http://": None},
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE),
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+        )
+    return _clients[loop]
+
+
+def _timeouts(read: float) -> httpx.Timeout:
+    return httpx.Timeout(connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, read=read, pool=CONNECT_TIMEOUT)
+
+
+@asynccontextmanager
+async def _sending(request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    response = await _http().send(request, stream=True)
+    try:
+        yield response
+    finally:
+        await response.aclose()
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+async def _read(response: httpx.Response) -> bytes:
+    raw = bytearray()
+    async for chunk in response.aiter_bytes():
+        raw += chunk
+        if len(raw) > MAX_ANSWER_BYTES:
+            raise httpx.DecodingError(f"The answer is larger than {MAX_ANSWER_BYTES} bytes", request=response.request)
+    return bytes(raw)

@@ -1,0 +1,112 @@
+"""
+What a job accepts, checked before anything is sent: each error names the argument, what came, and the fix.
+
+Imports no HTTP client: a Dag file that uses the operators loads this module at every parse.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from airflow_provider_claid.api import models
+from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.api.models import GenerateRequest
+
+OnFiltered = Literal["fail", "skip", "keep"]
+ON_FILTERED: tuple[OnFiltered, ...] = ("fail", "skip", "keep")
+_SAFE_NAME = re.compile(r"[^\W_][\w .+@=,~-]{0,159}")
+
+
+_FOLDER_FORM = "the URI of a folder, such as s3://bucket/folder/ or file:///folder/"
+_ACCEPTED = {
+    "input": f"a text of {models.MIN_PROMPT} to {models.MAX_PROMPT} characters",
+    "number_of_images": f"a whole number from {models.MIN_IMAGES} to {models.MAX_IMAGES}",
+    "guidance_scale": f"a number from {models.MIN_GUIDANCE:g} up to, but not including, {models.GUIDANCE_BELOW:g}",
+    "output": f"storage://name/folder/ with a final slash, at most {models.MAX_OUTPUT} characters",
+}
+_FIXES = {
+    "input": "Shorten or lengthen the prompt.",
+    "number_of_images": "Each picture costs one credit.",
+    "guidance_scale": "5 to 7 is usual.",
+    "output": "Storages are connected in Claid's dashboard.",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A folder to put pictures into: `uri` with a final slash and without a connection id, and that id apart."""
+
+    uri: str
+    scheme: str
+    conn_id: str | None = None
+
+
+def check_request(
+    prompt: Any, number_of_images: Any, guidance_scale: Any, output: Any, *, output_name: str = "output"
+) -> GenerateRequest:
+    """Build the request; a value that Claid would refuse is a `ClaidInputError` that names the argument."""
+    options = {"number_of_images": number_of_images, "guidance_scale": guidance_scale}
+    try:
+        return GenerateRequest.model_validate({"input": prompt, "options": options, "output": output})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field, came = str(first["loc"][-1]), first["input"]
+        name = {"input": "prompt", "output": output_name}.get(field, field)
+        raise ClaidInputError(name, _shown(came), _ACCEPTED[field], _fix(field, came)) from None
+
+
+def parse_target(save_to: str, storage_conn_id: str | None) -> Target:
+    """Read `save_to`; a connection id in it (`s3://id@bucket/`) counts as `storage_conn_id`."""
+    if not isinstance(save_to, str):
+        raise ClaidInputError("save_to", f"{save_to!r:.60}", _FOLDER_FORM)
+    parts = urlsplit(save_to)
+    if not parts.scheme or "://" not in save_to:
+        raise ClaidInputError(
+            "save_to", repr(save_to), _FOLDER_FORM, "Begin with a scheme; a local path is file:///path/."
+        )
+    if parts.scheme == "storage":
+        raise ClaidInputError(
+            "save_to", repr(save_to), _FOLDER_FORM, "Storages connected to Claid go into output_folder."
+        )
+    if parts.scheme in {"http", "https"}:
+        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, "A web address cannot be written to.")
+    if parts.query or parts.fragment:
+        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, "Leave out ? and #.")
+    inline, _, host = parts.netloc.rpartition("@")
+    if inline and storage_conn_id and inline != storage_conn_id:
+        fix = f"It names the connection {inline!r}, storage_conn_id names {storage_conn_id!r}: leave one out."
+        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, fix)
+    if parts.scheme == "file" and (host or not parts.path.startswith("/")):
+        raise ClaidInputError(
+            "save_to", repr(save_to), _FOLDER_FORM, "A local folder has three slashes: file:///path/."
+        )
+    if parts.scheme != "file" and not host:
+        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, "The bucket is missing.")
+    return Target(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/", parts.scheme, inline or storage_conn_id)
+
+
+def check_name(filename: str) -> str:
+    """Check a file name without its end; a picture's own end (`.png`) is left out, since `-1.png` is added."""
+    stem = re.sub(r"\.(png|jpe?g|webp|avif)$", "", filename, flags=re.IGNORECASE) if isinstance(filename, str) else ""
+    if not _SAFE_NAME.fullmatch(stem):
+        accepted = "1 to 160 letters, digits, spaces and .+@=,~_-, beginning with a letter or digit"
+        raise ClaidInputError("filename", f"{filename!r:.80}", accepted, "Folders go into save_to.")
+    return stem
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        text = value if len(value) <= 40 else f"{value[:37]}..."
+        return f"{text!r} ({len(value)} characters)"
+    return f"{value!r:.60} ({type(value).__name__})"
+
+
+def _fix(field: str, came: Any) -> str:
+    if field == "input" and isinstance(came, list | tuple | set):
+        return "A list would be billed character by character: map over it with expand(prompt=[...])."
+    return _FIXES[field]

@@ -1,0 +1,65 @@
+"""From a temporary address to a checked picture in memory. A download costs nothing, so it is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from airflow_provider_claid.api.client import download
+from airflow_provider_claid.api.errors import ClaidPictureError
+from airflow_provider_claid.api.models import GeneratedImage
+from airflow_provider_claid.delivery.images import BadPictureError, Header, check, is_black
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_TRIES = 4
+FIRST_PAUSE = 0.5
+TIMEOUT = 60.0
+"""Seconds that one try of a download may take in all."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A picture as it came: its bytes, what they are, and whether it is the content filter's black one."""
+
+    data: bytes
+    header: Header
+    sha256: str
+    filtered: bool
+
+
+async def fetch(image: GeneratedImage, *, allow_loopback: bool) -> Fetched:
+    """Download a picture and check it against what was promised; raise `ClaidPictureError` if it stays bad."""
+    if image.tmp_url is None:
+        raise ClaidPictureError("Claid gave no temporary address for it", billed="yes")
+    for tries in range(1, MAX_TRIES + 1):
+        try:
+            return await _fetch_once(image, image.tmp_url, allow_loopback=allow_loopback)
+        except (BadPictureError, ClaidPictureError, TimeoutError) as cause:
+            reason = cause.message if isinstance(cause, ClaidPictureError) else str(cause) or "it took too long"
+            if tries == MAX_TRIES:
+                raise ClaidPictureError(f"{reason} (tried {tries} times)", billed="yes") from cause
+            log.warning("Download %d of %d of %s failed: %s", tries, MAX_TRIES, image.tmp_url, reason)
+        await asyncio.sleep(FIRST_PAUSE * 2 ** (tries - 1) * (0.5 + 0.5 * random.random()))
+    raise AssertionError("the last try returns or raises")
+
+
+async def _fetch_once(image: GeneratedImage, url: str, *, allow_loopback: bool) -> Fetched:
+    data = bytearray()
+    async with (
+        asyncio.timeout(TIMEOUT),
+        aclosing(download(url, allow_loopback=allow_loopback, limit=MAX_BYTES, patience=TIMEOUT)) as chunks,
+    ):
+        async for chunk in chunks:
+            data += chunk
+    return await asyncio.to_thread(_examine, bytes(data), image)
+
+
+def _examine(data: bytes, image: GeneratedImage) -> Fetched:
+    header = check(data, width=image.width, height=image.height)
+    return Fetched(data, header, hashlib.sha256(data).hexdigest(), filtered=bool(is_black(data, header)))

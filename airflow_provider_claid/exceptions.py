@@ -1,0 +1,110 @@
+"""
+Errors as Airflow's tasks see them: the kinds of `api.errors`, each with what it means for a retry of the task.
+
+Those that may have cost money, or that no retry can mend, are also `AirflowFailException`s: Airflow fails the task at
+once, whatever its `retries`. The others are `AirflowException`s, which Airflow retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_claid.api import errors
+from airflow_provider_claid.api.errors import ClaidError
+
+__all__ = [
+    "ClaidAnswerLostError",
+    "ClaidAuthenticationError",
+    "ClaidConfigurationError",
+    "ClaidContentFilteredError",
+    "ClaidCreditsError",
+    "ClaidError",
+    "ClaidInputError",
+    "ClaidNotSentError",
+    "ClaidPermissionError",
+    "ClaidPictureError",
+    "ClaidRateLimitError",
+    "ClaidRefusedError",
+    "ClaidUnavailableError",
+    "ClaidUnknownOutcomeError",
+    "ClaidValidationError",
+]
+
+
+class ClaidNotSentError(errors.ClaidNotSentError, AirflowException):
+    """The request did not leave. Not billed; a retry is safe and may help."""
+
+
+class ClaidRateLimitError(errors.ClaidRateLimitError, AirflowException):
+    """Refused with 429. Not billed; a retry after `retry_after` seconds is safe and helps."""
+
+
+class ClaidUnavailableError(errors.ClaidUnavailableError, AirflowException):
+    """An unbilled request failed at Claid or on the way. A retry is safe and may help."""
+
+
+class ClaidInputError(errors.ClaidInputError, AirflowFailException):
+    """A value is wrong; nothing was sent. A retry does not help."""
+
+
+class ClaidConfigurationError(errors.ClaidConfigurationError, ClaidInputError):
+    """The Airflow connection or configuration is wrong; nothing was sent. A retry does not help."""
+
+
+class ClaidRefusedError(errors.ClaidRefusedError, AirflowFailException):
+    """Refused for good (4xx). Not billed; a retry does not help."""
+
+
+class ClaidAuthenticationError(errors.ClaidAuthenticationError, ClaidRefusedError):
+    """401. Not billed; a retry does not help until a person corrects the key."""
+
+
+class ClaidCreditsError(errors.ClaidCreditsError, ClaidRefusedError):
+    """402. Not billed; a retry does not help until a person buys credits."""
+
+
+class ClaidPermissionError(errors.ClaidPermissionError, ClaidRefusedError):
+    """403. Not billed; a retry does not help until a person gives the key its scope."""
+
+
+class ClaidValidationError(errors.ClaidValidationError, ClaidRefusedError):
+    """422. Not billed; a retry does not help."""
+
+
+class ClaidUnknownOutcomeError(errors.ClaidUnknownOutcomeError, AirflowFailException):
+    """May have been billed. A retry could pay twice, so there is none."""
+
+
+class ClaidAnswerLostError(errors.ClaidAnswerLostError, AirflowFailException):
+    """Billed, and the answer is lost. A retry would pay again, so there is none."""
+
+
+class ClaidPictureError(errors.ClaidPictureError, AirflowFailException):
+    """Billed, and a picture could not be delivered. A retry would pay again, so there is none."""
+
+
+class ClaidContentFilteredError(errors.ClaidContentFilteredError, AirflowFailException):
+    """Billed, and black. A retry would pay again for the same prompt, so there is none."""
+
+
+_FACES: dict[type[ClaidError], type[ClaidError]] = {
+    face.__bases__[0]: face for face in (globals()[name] for name in __all__) if face is not ClaidError
+}
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Turn the errors of the core, raised inside, into those of this module, with all they carry."""
+    try:
+        yield
+    except ClaidError as error:
+        face = _FACES.get(type(error))
+        if face is None:
+            raise
+        twin = face.__new__(face, *error.args)
+        twin.args = error.args
+        twin.__dict__.update(error.__dict__)
+        raise twin.with_traceback(error.__traceback__) from error.__cause__

@@ -1,0 +1,81 @@
+"""What Airflow reads to know this provider; a literal, because every Airflow process calls it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata (`provider_info.schema.json`, and `provider.yaml.schema.json` for the form)."""
+    return {
+        "package-name": "airflow-provider-claid",
+        "name": "Claid.ai",
+        "description": "`Claid.ai <https://claid.ai/>`__ text-to-image: paced, paid once, delivered and checked.",
+        "integrations": [
+            {
+                "integration-name": "Claid.ai",
+                "external-doc-url": "https://docs.claid.ai/",
+                "tags": ["ai"],
+            }
+        ],
+        "hooks": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.hooks.claid"]}],
+        "operators": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.operators.claid"]}],
+        "extra-links": ["airflow_provider_claid.links.claid.ClaidPictureLink"],
+        "connection-types": [
+            {
+                "connection-type": "claid",
+                "hook-class-name": "airflow_provider_claid.hooks.claid.ClaidHook",
+                "hook-name": "Claid.ai",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login"],
+                    "relabeling": {"password": "API key"},
+                    "placeholders": {"host": "https://api.claid.ai", "schema": "https"},
+                },
+                "conn-fields": {
+                    "requests_per_second": {
+                        "label": "Requests per second",
+                        "description": "The account's limit; empty for 4.",
+                        "schema": {"type": ["number", "string", "null"]},
+                    },
+                    "requests_per_minute": {
+                        "label": "Requests per minute",
+                        "description": "The account's limit; empty for 120.",
+                        "schema": {"type": ["integer", "string", "null"]},
+                    },
+                    "request_timeout": {
+                        "label": "Request timeout",
+                        "description": "Seconds that one answer may take; empty for 180.",
+                        "schema": {"type": ["number", "string", "null"]},
+                    },
+                    "account": {
+                        "label": "Account",
+                        "description": "Name it if several keys share one account's limits; empty for one per key.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "storages": {
+                        "label": "Storages",
+                        "description": 'For keys without the Storage scope: {"my-storage": "s3://bucket/prefix/"}.',
+                        "schema": {"type": ["object", "string", "null"]},
+                    },
+                },
+            }
+        ],
+        "config": {
+            "claid": {
+                "description": "Settings of the Claid.ai provider.",
+                "options": {
+                    "pacing_dir": {
+                        "description": (
+                            "Folder of the SQLite files that pace all processes of this host and OS user, one per "
+                            "account. On a local file system, owned by the user and writable by nobody else. Empty: "
+                            "airflow-provider-claid-<uid> in the folder for temporary files."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/var/lib/airflow/claid-pacing",
+                        "default": "",
+                    },
+                },
+            }
+        },
+    }

@@ -1,0 +1,150 @@
+"""The hook: Claid's API for tasks, with the account's pace kept and every error saying whether it was billed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
+
+from airflow_provider_claid.api.client import ClaidClient
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidError
+from airflow_provider_claid.delivery import sync
+from airflow_provider_claid.delivery.checks import check_request
+from airflow_provider_claid.delivery.generate import generate
+from airflow_provider_claid.exceptions import ClaidPermissionError, airflow_errors
+from airflow_provider_claid.get_provider_info import get_provider_info
+from airflow_provider_claid.hooks.connection import account_from
+from airflow_provider_claid.pacing.sqlite import default_folder
+
+if TYPE_CHECKING:
+    from airflow_provider_claid.api.models import Storage
+    from airflow_provider_claid.delivery.account import Account
+    from airflow_provider_claid.delivery.generate import GenerateResult
+
+CONFIG_SECTION = "claid"
+
+
+class ClaidHook(BaseHook):
+    """
+    Talk to Claid.ai with the key and limits of an Airflow connection (default `claid_default`).
+
+    Every generation waits for the account's pace, which all processes of this host share, and is sent at most once:
+    an error that may have cost money is an `AirflowFailException`, so `retries` never pays twice.
+    """
+
+    conn_name_attr = "claid_conn_id"
+    default_conn_name = "claid_default"
+    conn_type = "claid"
+    hook_name = "Claid.ai"
+
+    def __init__(self, claid_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.claid_conn_id = claid_conn_id
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        number_of_images: int = 1,
+        guidance_scale: float = 5.0,
+        output: str | None = None,
+    ) -> GenerateResult:
+        """
+        Turn a prompt (3 to 1024 characters) into 1 to 4 pictures of 1024x1024 pixels; costs 1 credit each.
+
+        `guidance_scale` is at least 1 and below 50; 5 to 7 is usual. `output` is a folder of a connected storage,
+        `storage://name/folder/`; without it the pictures lie at temporary addresses for 24 hours.
+        Source: Claid API §2. Raises a kind of `ClaidError`.
+        """
+        sync.refuse_inside_loop("agenerate(...)")
+        with airflow_errors():
+            request = check_request(prompt, number_of_images, guidance_scale, output)
+            return sync.run(generate(self.account(), request))
+
+    async def agenerate(
+        self,
+        prompt: str,
+        *,
+        number_of_images: int = 1,
+        guidance_scale: float = 5.0,
+        output: str | None = None,
+    ) -> GenerateResult:
+        """Do what `generate` does, awaited; a cancellation after the request left raises what it may have cost."""
+        with airflow_errors():
+            request = check_request(prompt, number_of_images, guidance_scale, output)
+            return await generate(await self.aaccount(), request)
+
+    def list_storages(self) -> tuple[Storage, ...]:
+        """List the storages connected to the account; never billed. The key needs the Storage scope (Claid API §6)."""
+        sync.refuse_inside_loop("ClaidClient.list_storages()")
+        with airflow_errors():
+            return sync.run(ClaidClient(self.account().endpoint).list_storages())
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask `GET /v1/storage/storage-types`: it proves the key and is never billed."""
+        try:
+            with airflow_errors():
+                sync.run(ClaidClient(self.account().endpoint).storage_types())
+        except ClaidPermissionError:
+            return (
+                True,
+                "Claid accepted the key. It lacks the Storage scope, which only storage:// look-ups need.",
+            )
+        except ClaidError as error:
+            return False, str(error)
+        return True, "Claid accepted the key."
+
+    def account(self) -> Account:
+        """Look the connection up and check it; raises `ClaidConfigurationError`."""
+        with airflow_errors():
+            try:
+                connection = self.get_connection(self.claid_conn_id)
+            except AirflowNotFoundException:
+                raise self._missing() from None
+            return account_from(connection, pacing_dir())
+
+    async def aaccount(self) -> Account:
+        """Do what `account` does, without blocking the event loop."""
+        with airflow_errors():
+            try:
+                connection = await get_async_connection(self.claid_conn_id)
+            except AirflowNotFoundException:
+                raise self._missing() from None
+            return account_from(connection, pacing_dir())
+
+    def _missing(self) -> ClaidConfigurationError:
+        accepted = f"the id of an Airflow connection of type {self.conn_type!r}"
+        return ClaidConfigurationError(
+            "claid_conn_id",
+            f"{self.claid_conn_id!r}, which is not defined",
+            accepted,
+            "Add it under Admin → Connections.",
+        )
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Describe the connection form to Airflow below 3.2; newer ones read it from the provider info."""
+        return next(iter(get_provider_info()["connection-types"]))["ui-field-behaviour"]  # type: ignore[no-any-return]
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Make the extra fields of the connection form for Airflow below 3.2, from the provider info."""
+        from wtforms import StringField
+
+        fields = next(iter(get_provider_info()["connection-types"]))["conn-fields"]
+        return {name: StringField(field["label"], description=field["description"]) for name, field in fields.items()}
+
+
+def pacing_dir() -> Path:
+    """Return the folder of the schedules, from `[claid] pacing_dir`."""
+    if conf.get(CONFIG_SECTION, "records_path", fallback=""):
+        raise ClaidConfigurationError(
+            "[claid] records_path",
+            "a value",
+            "nothing",
+            "Records are not built yet: remove it, or retries seem protected.",
+        )
+    configured = conf.get(CONFIG_SECTION, "pacing_dir", fallback="")
+    return Path(configured) if configured else default_folder()

@@ -1,0 +1,250 @@
+"""Operators that turn prompts into stored, checked pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError, ClaidPictureError
+from airflow_provider_claid.delivery.checks import (
+    ON_FILTERED,
+    OnFiltered,
+    Target,
+    check_name,
+    check_request,
+    parse_target,
+)
+from airflow_provider_claid.exceptions import airflow_errors
+from airflow_provider_claid.links.claid import RESULT_KEY, ClaidPictureLink
+
+# What only a running task needs (the HTTP client, the pacer) is imported where it runs: every parse would pay.
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_claid.api.models import GenerateRequest
+    from airflow_provider_claid.delivery.job import ImageJob, JobResult
+
+log = logging.getLogger(__name__)
+
+_NOT_BUILT = {
+    "deferrable": (None, False),
+    "max_submissions": (1,),
+    "records_path": (None, ""),
+    "reuse": (True,),
+    "own_folder": (False,),
+    "reconcile_timeout": (120,),
+}
+"""Arguments that later versions build, with the values that need no building."""
+
+
+class ClaidGenerateImageOperator(BaseOperator):
+    """
+    Turn one prompt into 1 to 4 pictures, stored and checked; costs 1 credit each (Claid API §2 and §8).
+
+    Returns the list of picture URIs. XCom `claid_result` holds plain JSON: request id, credits, and each picture's
+    URI, size, type, bytes, SHA-256, whether the content filter made it black, and when its address expires.
+
+    The request is sent at most once per try of the task, and again only if it surely was not billed. A task that
+    failed after it may have been billed is not retried by Airflow. A worker that is killed outright in the middle
+    is: give such tasks `retries=0` if a second payment would be worse than a missing picture.
+
+    :param prompt: the text, 3 to 1024 characters (templated).
+    :param number_of_images: 1 to 4 (templated).
+    :param guidance_scale: how closely to follow the prompt, at least 1 and below 50; 5 to 7 is usual (templated).
+    :param output_folder: `storage://name/folder/` of a storage connected to Claid, which writes there (templated).
+    :param save_to: the URI of a folder, any `ObjectStoragePath` such as `s3://bucket/folder/` or `file:///folder/`,
+        into which the pictures are copied after a check (templated). With neither, the addresses die in 24 hours.
+    :param filename: what the copies are called; `-1.png`, `-2.png` … are added (templated). Default: the job key.
+    :param claid_conn_id: the Airflow connection with the API key (templated).
+    :param storage_conn_id: the Airflow connection for `save_to`; None is the default of its scheme (templated).
+    :param on_filtered: what a black picture of Claid's content filter does: `fail` the task, once all pictures are
+        stored and in XCom; `skip` leaves it out of the returned list; `keep` returns it, flagged in `claid_result`.
+    :param deferrable: not built yet; None and the configuration's default run on the worker.
+    :param max_submissions: not built yet; only 1 is accepted.
+    :param records_path: not built yet (templated).
+    :param reuse: not built yet; only True is accepted.
+    :param own_folder: not built yet; only False is accepted.
+    :param reconcile_timeout: not built yet; only 120 is accepted.
+    """
+
+    template_fields: Sequence[str] = (
+        "prompt",
+        "number_of_images",
+        "guidance_scale",
+        "output_folder",
+        "save_to",
+        "filename",
+        "records_path",
+        "claid_conn_id",
+        "storage_conn_id",
+    )
+    operator_extra_links = (ClaidPictureLink(),)
+    ui_color = "#e9e4ff"
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        number_of_images: int | str = 1,
+        guidance_scale: float | str = 5.0,
+        output_folder: str | None = None,
+        save_to: str | None = None,
+        filename: str | None = None,
+        claid_conn_id: str = "claid_default",
+        storage_conn_id: str | None = None,
+        deferrable: bool | None = None,
+        max_submissions: int = 1,
+        records_path: str | None = None,
+        reuse: bool = True,
+        on_filtered: OnFiltered = "fail",
+        own_folder: bool = False,
+        reconcile_timeout: float = 120,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prompt = prompt
+        self.number_of_images = number_of_images
+        self.guidance_scale = guidance_scale
+        self.output_folder = output_folder
+        self.save_to = save_to
+        self.filename = filename
+        self.claid_conn_id = claid_conn_id
+        self.storage_conn_id = storage_conn_id
+        self.deferrable = deferrable
+        self.max_submissions = max_submissions
+        self.records_path = records_path
+        self.reuse = reuse
+        self.on_filtered = on_filtered
+        self.own_folder = own_folder
+        self.reconcile_timeout = reconcile_timeout
+        with airflow_errors():
+            self._check_literals()
+
+    def execute(self, context: Context) -> list[str]:
+        """Pay for the pictures once, bring them to where they last, and return their URIs."""
+        from airflow_provider_claid.delivery import sync
+        from airflow_provider_claid.delivery.job import deliverable, run
+
+        with airflow_errors():
+            self._refuse_what_is_not_built()
+            if self.deferrable is None and conf.getboolean("operators", "default_deferrable", fallback=False):
+                log.info("[operators] default_deferrable is set; this operator runs on the worker.")
+            job = self._job(context)
+            result = sync.run(run(job))
+            self._hand_over(context, result, job.target)
+            return deliverable(result, self.on_filtered)
+
+    def on_kill(self) -> None:
+        """Tell what a kill means for the bill; the answer of a request that left is lost with the process."""
+        log.warning("Killed: if its request had left, it may have been billed. A new try of this task pays again.")
+
+    def _job(self, context: Context) -> ImageJob:
+        from airflow_provider_claid.delivery.job import Identity, ImageJob
+        from airflow_provider_claid.hooks.claid import ClaidHook
+
+        request, target = self._request(), self._target()
+        ti = context["ti"]
+        identity = Identity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
+        name = check_name(self.filename) if self.filename else identity.key()
+        if target is None and request.output is None:
+            log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
+        if target is not None and target.conn_id:
+            self._look_up_storage(target.conn_id)
+        return ImageJob(ClaidHook(self.claid_conn_id).account(), request, name, target)
+
+    def _request(self) -> GenerateRequest:
+        return check_request(
+            self.prompt,
+            _number(self.number_of_images, int),
+            _number(self.guidance_scale, float),
+            self.output_folder or None,
+            output_name="output_folder",
+        )
+
+    def _target(self) -> Target | None:
+        if self.save_to and self.output_folder:
+            raise ClaidInputError("save_to", "a value together with output_folder", "one of the two", "Leave one out.")
+        return parse_target(self.save_to, self.storage_conn_id) if self.save_to else None
+
+    def _look_up_storage(self, conn_id: str) -> None:
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+        # Airflow's object storage falls back to default credentials for an unknown connection, in silence.
+        try:
+            BaseHook.get_connection(conn_id)
+        except AirflowNotFoundException:
+            accepted, fix = "the id of an Airflow connection", "Leave it out for the default of the scheme."
+            raise ClaidConfigurationError(
+                "storage_conn_id", f"{conn_id!r}, which is not defined", accepted, fix
+            ) from None
+
+    def _hand_over(self, context: Context, result: JobResult, target: Target | None) -> None:
+        value = result.to_json()
+        value["images"] = value.pop("pictures")
+        value["expires_at"] = min(
+            (image["expires_at"] for image in value["images"] if image["expires_at"]), default=None
+        )
+        value["storage_conn_id"] = target.conn_id if target else None
+        for number, picture in enumerate(result.pictures, 1):
+            log.info("Picture %d: %s", number, picture.error or picture.uri)
+        log.info("Request %s: %d credits, %d pictures.", result.request_id, result.credits, len(result.pictures))
+        try:
+            context["ti"].xcom_push(key=RESULT_KEY, value=value)
+        except Exception as cause:
+            message = (
+                f"The pictures are paid for and at {[picture.uri for picture in result.pictures]}, but XCom failed"
+            )
+            raise ClaidPictureError(message, billed="yes", request_id=result.request_id) from cause
+
+    def _check_literals(self) -> None:
+        """Check at parse time what needs no rendering; the rest is checked before anything is sent."""
+        self._refuse_what_is_not_built()
+        if self.on_filtered not in ON_FILTERED:
+            raise ClaidInputError("on_filtered", repr(self.on_filtered), " or ".join(map(repr, ON_FILTERED)))
+        stand_in = {
+            "prompt": "any prompt",
+            "number_of_images": 1,
+            "guidance_scale": 5.0,
+            "output_folder": None,
+        }
+        values = {
+            name: getattr(self, name) if _is_literal(getattr(self, name)) else stand_in[name] for name in stand_in
+        }
+        check_request(
+            values["prompt"],
+            _number(values["number_of_images"], int),
+            _number(values["guidance_scale"], float),
+            values["output_folder"] or None,
+            output_name="output_folder",
+        )
+        if _is_literal(self.save_to) and _is_literal(self.output_folder) and _is_literal(self.storage_conn_id):
+            self._target()
+        if self.filename and _is_literal(self.filename):
+            check_name(self.filename)
+
+    def _refuse_what_is_not_built(self) -> None:
+        for name, harmless in _NOT_BUILT.items():
+            value = getattr(self, name)
+            if not any(value is item or (value == item and type(value) is type(item)) for item in harmless):
+                accepted, fix = f"{harmless[0]!r}", "This version does not build it yet; it would do nothing."
+                raise ClaidInputError(name, repr(value), accepted, fix)
+
+
+def _is_literal(value: Any) -> bool:
+    """Tell whether a value of a template field is final already: no Jinja in it, and no reference to an XCom."""
+    if isinstance(value, str):
+        return not any(mark in value for mark in ("{{", "{%", "{#"))
+    return value is None or isinstance(value, int | float | list | tuple | set | dict)
+
+
+def _number(value: Any, kind: type[int | float]) -> Any:
+    """Turn a rendered text into its number; anything else is left for the check of the request."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return kind(value.strip())
+    except ValueError:
+        return value

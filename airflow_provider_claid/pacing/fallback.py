@@ -1,0 +1,80 @@
+"""What paces requests while a store cannot be used: a part of the account's limits, kept by a nearer store."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from airflow_provider_claid.pacing.schedule import Exhausted, Pace
+from airflow_provider_claid.pacing.store import Booking, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+SHARE = 0.25
+RETRY_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class FallbackStore:
+    """
+    A store that is never without a pace.
+
+    While `first` fails, a quarter of the pace is booked in `second`, so that four such processes or hosts still keep
+    the limits. `first` is tried again every 30 s. Each cause is warned of once.
+    """
+
+    def __init__(self, first: Store, second: Store) -> None:
+        self._first = first
+        self._second = second
+        self._lock = threading.Lock()
+        self._again_at = 0.0
+        self._warned: set[str] = set()
+
+    def book(self, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> Booking:
+        """Book the earliest legal send time, within a quarter of the pace while the first store fails."""
+        return self._either(
+            lambda: self._first.book(pace, instead_of=instead_of, spread=spread),
+            lambda: self._second.book(pace.share(SHARE), instead_of=instead_of, spread=spread),
+        )
+
+    def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
+        """Note a 429; a quarter explains nothing, so that one counts as explained."""
+        return self._either(
+            lambda: self._first.refused(at, pace, exhausted),
+            lambda: self._second.refused(at, pace.share(SHARE), exhausted) or True,
+        )
+
+    def exhausted(self, at: float, exhausted: Exhausted) -> bool:
+        """Note a window's last request; a quarter explains nothing, so that one counts as explained."""
+        return self._either(
+            lambda: self._first.exhausted(at, exhausted),
+            lambda: self._second.exhausted(at, exhausted) or True,
+        )
+
+    def close(self, seconds: float) -> None:
+        """Let nobody send for this long."""
+        self._either(lambda: self._first.close(seconds), lambda: self._second.close(seconds))
+
+    def _either(self, first: Callable[[], T], second: Callable[[], T]) -> T:
+        if time.monotonic() >= self._again_at:
+            try:
+                return first()
+            except StoreError as cause:
+                self._failed(cause)
+        return second()
+
+    def _failed(self, cause: StoreError) -> None:
+        with self._lock:
+            self._again_at = time.monotonic() + RETRY_SECONDS
+            known = str(cause) in self._warned
+            self._warned.add(str(cause))
+        if not known:
+            log.warning(
+                "%s. Until it works again this process sends at a quarter of the account's limits. "
+                "Set [claid] pacing_dir to a local folder that only this user can write.",
+                cause,
+            )

@@ -1,0 +1,207 @@
+"""The pace of one account in one event loop: books, waits, and hands requests their moment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from airflow_provider_claid.pacing.fallback import FallbackStore
+from airflow_provider_claid.pacing.headers import RateLimit, parse
+from airflow_provider_claid.pacing.schedule import HORIZON, Exhausted, Pace
+from airflow_provider_claid.pacing.sqlite import SQLiteStore
+from airflow_provider_claid.pacing.store import Booking, MemoryStore, Store
+
+log = logging.getLogger(__name__)
+
+APPROACH = 1.0
+"""Seconds before its send time at which a request is started, so that its connection is open and fresh by then."""
+
+TOLERANCE = 0.02
+"""Seconds that a request may leave late; one that would be later books anew."""
+
+T = TypeVar("T")
+
+
+class TooEarlyError(Exception):
+    """The send time moved too far ahead to keep a connection waiting. Nothing was sent."""
+
+
+class Slot:
+    """A booked send time, and the gate (`api.client.Gate`) of the request that uses it."""
+
+    def __init__(self, pacer: Pacer, booking: Booking, release: Callable[[], None]) -> None:
+        self._pacer = pacer
+        self._booking = booking
+        self._release = release
+
+    @property
+    def at(self) -> float:
+        """The booked time in the store's clock."""
+        return self._booking.at
+
+    async def send(self, request: Callable[[Slot], Awaitable[T]]) -> T:
+        """Start the request shortly before its time, again if the time moved away while it was being started."""
+        while True:
+            await asyncio.sleep(max(0.0, self._booking.due - APPROACH - time.monotonic()))
+            try:
+                return await request(self)
+            except TooEarlyError:
+                continue
+
+    async def wait(self) -> None:
+        """Return when the request may leave; a slot that was missed is given back and booked anew."""
+        while True:
+            ahead = self._booking.due - time.monotonic()
+            if ahead < -TOLERANCE:
+                self._booking = await self._pacer.book(instead_of=self._booking.at)
+            elif ahead > 2 * APPROACH:
+                raise TooEarlyError
+            elif ahead > 0:
+                await asyncio.sleep(ahead)
+            else:
+                return
+
+    def sent(self) -> None:
+        """Let the next request of this process book: this one has left."""
+        self._pacer.spread = max(self._pacer.spread, time.monotonic() - self._booking.due)
+        self._release()
+
+
+class Pacer:
+    """
+    Hands out the slots of one account in one event loop: at most one is outstanding, so none is hoarded.
+
+    Bookings go through one thread of its own, because a store may block.
+    """
+
+    def __init__(self, store: Store, pace: Pace) -> None:
+        self.pace = pace
+        self.spread = 0.0
+        self._store = store
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="claid-pacing")
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[Slot]:
+        """Wait for this process's turn and book. The turn ends when the request has left, or with the block."""
+        await self._turn.acquire()
+        held = True
+
+        def release() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._turn.release()
+
+        try:
+            yield Slot(self, await self.book(), release)
+        finally:
+            release()
+
+    async def book(self, instead_of: float | None = None) -> Booking:
+        """Book the earliest legal send time."""
+        spread, self.spread = self.spread, 0.0
+        return await self._step(partial(self._store.book, self.pace, instead_of=instead_of, spread=spread))
+
+    async def accepted(self, slot: Slot, rate_headers: Mapping[str, str]) -> RateLimit | None:
+        """Read the headers of an answer; they brake only where they say something that our bookings do not explain."""
+        limit = parse(rate_headers)
+        if limit is None:
+            return None
+        self._heed_policies(limit)
+        used_up = None if limit.remaining is None else _exhausted(limit)
+        if used_up and not await self._step(partial(self._store.exhausted, slot.at, used_up)):
+            _warn_of_others("Claid counted more requests than this schedule booked")
+        return limit
+
+    async def refused(self, slot: Slot, rate_headers: Mapping[str, str], retry_after: float | None) -> float:
+        """Take note of a 429 and brake; return the seconds until another try makes sense."""
+        limit = parse(rate_headers) or RateLimit()
+        self._heed_policies(limit)
+        used_up = _exhausted(limit) or Exhausted(window=1.0, limit=int(self.pace.per_second) or 1, reset=1.0)
+        if not await self._step(partial(self._store.refused, slot.at, self.pace, used_up)):
+            _warn_of_others("Claid refused a request that this schedule does not explain")
+        if retry_after is None:
+            return used_up.reset
+        await self._step(partial(self._store.close, min(retry_after, HORIZON)))
+        return retry_after
+
+    def _heed_policies(self, limit: RateLimit) -> None:
+        """Keep to the server's announced limits where they are lower than the configured ones."""
+        for count, window in limit.policies:
+            if window == 60 and 0 < count < self.pace.per_minute:
+                self.pace = Pace(self.pace.per_second, count)
+            elif window == 1 and 0 < count < self.pace.per_second:
+                self.pace = Pace(count, self.pace.per_minute)
+            else:
+                continue
+            log.warning(
+                "Claid allows this account %d requests per %g s, less than the connection says; the lower limit is "
+                "kept. Set requests_per_second and requests_per_minute in the connection to your account's limits.",
+                count,
+                window,
+            )
+
+    async def _step(self, step: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, step)
+
+
+def _exhausted(limit: RateLimit) -> Exhausted | None:
+    """Return the window that a server says is used up; the binding one is a second where some are left of it."""
+    if limit.limit is None or limit.window is None or (limit.remaining or 0) > 0:
+        return None
+    return Exhausted(limit.window, limit.limit, min(limit.window if limit.reset is None else limit.reset, limit.window))
+
+
+_pacers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, Path, Pace], Pacer]] = WeakKeyDictionary()
+_stores: dict[tuple[str, Path], Store] = {}
+_stores_lock = threading.Lock()
+_warned_of_others = False
+
+
+def pacer(account: str, pace: Pace, folder: Path) -> Pacer:
+    """Return the pacer of this account for the running event loop; the schedule is shared by all of this host."""
+    pacers = _pacers.setdefault(asyncio.get_running_loop(), {})
+    if (account, folder, pace) not in pacers:
+        with _stores_lock:
+            if (account, folder) not in _stores:
+                _stores[account, folder] = FallbackStore(SQLiteStore(folder, account), MemoryStore())
+        pacers[account, folder, pace] = Pacer(_stores[account, folder], pace)
+    return pacers[account, folder, pace]
+
+
+def _warn_of_others(what: str) -> None:
+    global _warned_of_others  # noqa: PLW0603
+    if not _warned_of_others:
+        _warned_of_others = True
+        log.warning(
+            "%s: another host, container or user uses this account. Lower requests_per_second and "
+            "requests_per_minute in the connection to this host's share of the account's limits.",
+            what,
+        )
+
+
+_inherited: list[object] = []
+
+
+def _after_fork() -> None:
+    """Start anew in a forked child: a thread of the parent may have held the locks of what it inherited."""
+    global _stores_lock  # noqa: PLW0603
+    _stores_lock = threading.Lock()
+    # Kept alive: closing what the parent still uses would disturb the parent.
+    _inherited.append((dict(_stores), _pacers.copy()))
+    _stores.clear()
+    _pacers.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

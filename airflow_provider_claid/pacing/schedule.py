@@ -1,0 +1,151 @@
+"""
+The rules of the pace, as a pure class: the caller brings the clock and keeps the state.
+
+Two rules hold for any arrival pattern: sends are evenly spaced, a little wider than the account's limit per second
+asks, and no 60.25 s hold more than the limit per minute. A schedule that keeps them is legal on sliding, fixed
+and anchored server windows alike. Within them, each booking is the earliest legal time.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MINUTE = 60.25
+SECOND_MARGIN = 1.25
+GUARD_START = 0.05
+GUARD_STEP = 0.03
+GUARD_CAP = 0.5
+GUARD_DECAY = 0.99
+# Bookings further ahead than this come from another boot or a restored disk, not from a queue.
+HORIZON = 3600.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The limits of an account: requests per second and per minute."""
+
+    per_second: float = 4.0
+    per_minute: int = 120
+
+    def share(self, part: float) -> Pace:
+        """Return a part of this pace, at least one request a minute."""
+        return Pace(self.per_second * part, max(1, int(self.per_minute * part)))
+
+
+@dataclass(frozen=True)
+class Exhausted:
+    """What a server said of a used-up window: `window` and `reset` in seconds, `limit` in requests."""
+
+    window: float
+    limit: int
+    reset: float
+
+
+class Schedule:
+    """
+    The booked send times of one account, in seconds of the store's clock, and what was learned about it.
+
+    `guard` widens the spacing: four sends may arrive early or late by `guard` seconds in all without five of them
+    falling into one second. `closed_until` is the brake: nothing is booked before it.
+    """
+
+    def __init__(self, bookings: Iterable[float] = (), guard: float = GUARD_START, closed_until: float = 0.0) -> None:
+        self.bookings = array("d", bookings)
+        self.guard = guard
+        self.closed_until = closed_until
+
+    def book(self, now: float, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> float:
+        """
+        Book the earliest legal send time, at or after `now`, and return it.
+
+        `instead_of` is a booking that was missed with nothing sent: it is given back. `spread` is how many seconds
+        late the caller's last request left.
+        """
+        if instead_of is not None:
+            self._remove(instead_of)
+        self._forget(now)
+        self.guard = GUARD_START + (self.guard - GUARD_START) * GUARD_DECAY
+        self.widen(spread)
+        at = self._earliest_legal(max(now, self.closed_until), pace)
+        insort(self.bookings, at)
+        return at
+
+    def spacing(self, pace: Pace) -> float:
+        """Return the seconds between two sends."""
+        return (1.0 + self.guard) / pace.per_second
+
+    def widen(self, guard: float) -> None:
+        """Widen the spacing so that sends may be off by this many seconds."""
+        self.guard = min(GUARD_CAP, max(self.guard, guard))
+
+    def refused(self, now: float, at: float, pace: Pace, exhausted: Exhausted) -> bool:
+        """
+        Take note of a 429 for the request booked at `at`, and say whether this schedule explains it.
+
+        A used-up minute closes the schedule until it resets, one second longer because servers round. A used-up
+        second widens the spacing.
+        """
+        explained = self._explains(at, exhausted)
+        if exhausted.window > 1:
+            self.close(now + min(exhausted.reset + 1.0, HORIZON))
+        else:
+            self.widen(self.guard + GUARD_STEP)
+            self.close(now + self.spacing(pace))
+        return explained
+
+    def exhausted(self, at: float, exhausted: Exhausted) -> bool:
+        """Take note of an accepted request, booked at `at`, that was the window's last; brake if it is not ours."""
+        explained = self._explains(at, exhausted)
+        if not explained:
+            self.close(at + min(exhausted.reset + 1.0, HORIZON))
+        return explained
+
+    def close(self, until: float) -> None:
+        """Book nothing before `until`."""
+        self.closed_until = max(self.closed_until, until)
+
+    def _explains(self, at: float, exhausted: Exhausted) -> bool:
+        margin = SECOND_MARGIN if exhausted.window <= 1 else MINUTE / 60.0
+        first = bisect_left(self.bookings, at - exhausted.window * margin)
+        return bisect_right(self.bookings, at) - first >= exhausted.limit
+
+    def _remove(self, at: float) -> None:
+        index = bisect_left(self.bookings, at)
+        if index < len(self.bookings) and self.bookings[index] == at:
+            del self.bookings[index]
+
+    def _forget(self, now: float) -> None:
+        del self.bookings[bisect_right(self.bookings, now + HORIZON) :]
+        del self.bookings[: bisect_right(self.bookings, now - MINUTE)]
+        if self.closed_until > now + HORIZON:
+            self.closed_until = 0.0
+
+    def _earliest_legal(self, start: float, pace: Pace) -> float:
+        for place in range(bisect_left(self.bookings, start), len(self.bookings)):
+            low, high = self._bounds(place, start, pace)
+            if low <= high and self._leaves_room(place, pace.per_minute):
+                return low
+        return self._bounds(len(self.bookings), start, pace)[0]
+
+    def _bounds(self, place: int, start: float, pace: Pace) -> tuple[float, float]:
+        """Return the earliest and latest time that a booking inserted at this place may have."""
+        booked, spacing, most = self.bookings, self.spacing(pace), pace.per_minute
+        low, high = start, float("inf")
+        if place > 0:
+            low = max(low, booked[place - 1] + spacing)
+        if place >= most:
+            low = max(low, booked[place - most] + MINUTE)
+        if place < len(booked):
+            high = booked[place] - spacing
+        if place + most - 1 < len(booked):
+            high = min(high, booked[place + most - 1] - MINUTE)
+        return low, high
+
+    def _leaves_room(self, place: int, most: int) -> bool:
+        """Tell whether every minute around this place can take one more booking."""
+        booked = self.bookings
+        first, last = max(0, place - most + 1), min(place, len(booked) - most + 1)
+        return all(booked[index + most - 1] - booked[index] >= MINUTE for index in range(first, last))

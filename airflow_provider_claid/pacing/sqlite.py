@@ -1,0 +1,177 @@
+"""The schedule of one host: a SQLite file per account, shared by all processes of one OS user."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+import sys
+import tempfile
+import threading
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from airflow_provider_claid.pacing.schedule import Schedule
+from airflow_provider_claid.pacing.store import ScheduleStore, StoreError
+
+BUSY_SECONDS = 5.0
+_NETWORK_FILE_SYSTEMS = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gpfs",
+    "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
+}  # fmt: skip
+_TABLE = """CREATE TABLE IF NOT EXISTS schedule (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    boot TEXT NOT NULL,
+    guard REAL NOT NULL,
+    closed_until REAL NOT NULL,
+    bookings BLOB NOT NULL
+)"""
+
+
+def default_folder() -> Path:
+    """Return where schedules are kept unless `[claid] pacing_dir` says otherwise."""
+    return Path(tempfile.gettempdir()) / f"airflow-provider-claid-{os.getuid()}"
+
+
+def file_name(account: str) -> str:
+    """Return the name of an account's file; it holds a hash, never the account's name or key."""
+    return f"{hashlib.blake2b(account.encode(), digest_size=12, person=b'claid-pacing').hexdigest()}.v1.sqlite3"
+
+
+class SQLiteStore(ScheduleStore):
+    """
+    A schedule in a file. Its clock is the host's monotonic clock, so a step of the wall clock changes nothing.
+
+    A file that another boot wrote counts as empty. A file that is deleted is made again, with what this process
+    last saw of it. Raises `StoreError` for a folder that is not ours alone or lies on a network file system, and
+    for a file that is locked, unreadable or on a full disk.
+    """
+
+    def __init__(self, folder: Path, account: str) -> None:
+        self.path = folder / file_name(account)
+        self._boot = boot_id()
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int, int] | None = None
+        self._last_seen = Schedule()
+
+    def _due(self, at: float, now: float) -> float:
+        return at
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[Schedule, float]]:
+        with self._lock:
+            try:
+                connection = self._connected()
+                connection.execute("BEGIN IMMEDIATE")
+                schedule = self._read(connection)
+                yield schedule, time.monotonic()
+                self._write(connection, schedule)
+                connection.execute("COMMIT")
+                self._last_seen = schedule
+            except (sqlite3.Error, OSError) as cause:
+                self._disconnect()
+                if isinstance(cause, sqlite3.DatabaseError) and "not a database" in str(cause):
+                    self.path.unlink(missing_ok=True)
+                raise StoreError(f"The pacing file {self.path} cannot be used ({cause})") from cause
+            except BaseException:
+                self._disconnect()
+                raise
+
+    def _connected(self) -> sqlite3.Connection:
+        """Return a connection of this very process to the file that now has this name."""
+        if self._connection is not None and self._opened == self._identity():
+            return self._connection
+        self._disconnect()
+        check_folder(self.path.parent)
+        # isolation_level None: we begin and end transactions ourselves.
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._connection = connection
+        self.path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode=WAL")
+        # A schedule does not outlive a boot, so nothing is gained by waiting for the disk.
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute(_TABLE)
+        self._opened = self._identity()
+        return connection
+
+    def _identity(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return os.getpid(), found.st_dev, found.st_ino
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        inherited = self._opened is not None and self._opened[0] != os.getpid()
+        self._opened = None
+        if connection is None:
+            return
+        if inherited:
+            # Closing a parent's connection in a forked child drops the parent's file locks.
+            _inherited.append(connection)
+            return
+        with suppress(sqlite3.Error):
+            connection.close()
+
+    def _read(self, connection: sqlite3.Connection) -> Schedule:
+        row = connection.execute("SELECT boot, guard, closed_until, bookings FROM schedule").fetchone()
+        if row is None:
+            return self._last_seen
+        boot, guard, closed_until, blob = row
+        if boot != self._boot or len(blob) % 8:
+            return Schedule()
+        bookings = array("d")
+        bookings.frombytes(blob)
+        return Schedule(bookings, guard, closed_until)
+
+    def _write(self, connection: sqlite3.Connection, schedule: Schedule) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO schedule VALUES (1, ?, ?, ?, ?)",
+            (self._boot, schedule.guard, schedule.closed_until, schedule.bookings.tobytes()),
+        )
+
+
+_inherited: list[sqlite3.Connection] = []
+
+
+def boot_id() -> str:
+    """Return what names this boot of the host; "" where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder if need be; raise `StoreError` unless it is ours alone and on a local file system."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"The pacing folder {folder} is not a folder (a link is not accepted)")
+    if found.st_uid != os.getuid():
+        raise StoreError(f"The pacing folder {folder} belongs to another user (uid {found.st_uid})")
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        raise StoreError(f"The pacing folder {folder} can be written by others: chmod 700 it")
+    if (kind := file_system(folder)) in _NETWORK_FILE_SYSTEMS:
+        raise StoreError(f"The pacing folder {folder} is on a network file system ({kind}), which cannot lock safely")
+
+
+def file_system(folder: Path) -> str:
+    """Return the type of the file system that holds a folder; "" where the system does not tell."""
+    if sys.platform != "linux":
+        return ""
+    here = os.path.realpath(folder)
+    best, kind = "", ""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        mount = fields.split()[4].encode().decode("unicode_escape")
+        inside = here == mount or here.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, rest.split()[0]
+    return kind

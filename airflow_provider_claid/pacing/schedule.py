@@ -21,6 +21,8 @@ GUARD_CAP = 0.5
 GUARD_DECAY = 0.99
 # Bookings further ahead than this come from another boot or a restored disk, not from a queue.
 HORIZON = 3600.0
+# Sums of seconds are equal within this.
+EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Schedule:
     def _earliest_legal(self, start: float, pace: Pace) -> float:
         for place in range(bisect_left(self.bookings, start), len(self.bookings)):
             low, high = self._bounds(place, start, pace)
-            if low <= high and self._leaves_room(place, pace.per_minute):
+            if low <= high + EPSILON and self._leaves_room(place, pace.per_minute):
                 return low
         return self._bounds(len(self.bookings), start, pace)[0]
 
@@ -148,4 +150,4 @@ class Schedule:
         """Tell whether every minute around this place can take one more booking."""
         booked = self.bookings
         first, last = max(0, place - most + 1), min(place, len(booked) - most + 1)
-        return all(booked[index + most - 1] - booked[index] >= MINUTE for index in range(first, last))
+        return all(booked[index + most - 1] - booked[index] >= MINUTE - EPSILON for index in range(first, last))

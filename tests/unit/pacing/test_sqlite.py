@@ -1,0 +1,209 @@
+"""The SQLite store survives what happens to files, processes, clocks and disks."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+
+from airflow_provider_claid.pacing import fallback, sqlite
+from airflow_provider_claid.pacing.fallback import FallbackStore
+from airflow_provider_claid.pacing.schedule import Pace
+from airflow_provider_claid.pacing.sqlite import SQLiteStore, check_folder, file_name, file_system
+from airflow_provider_claid.pacing.store import MemoryStore, StoreError
+
+ONE_A_MINUTE = Pace(per_second=1000, per_minute=1)
+FAST = Pace(per_second=1000, per_minute=100_000)
+
+
+@pytest.fixture
+def sqlite_store(pacing_dir):
+    return SQLiteStore(pacing_dir, "account")
+
+
+@pytest.fixture
+def guarded(sqlite_store):
+    return FallbackStore(sqlite_store, MemoryStore())
+
+
+def test_the_file_name_holds_no_account_and_no_key():
+    assert "secret" not in file_name("secret")
+    assert file_name("secret") != file_name("other")
+
+
+def test_processes_share_one_schedule(pacing_dir):
+    code = (
+        "import json,sys\n"
+        "from pathlib import Path\n"
+        "from airflow_provider_claid.pacing.sqlite import SQLiteStore\n"
+        "from airflow_provider_claid.pacing.schedule import Pace\n"
+        "store = SQLiteStore(Path(sys.argv[1]), 'account')\n"
+        "print(json.dumps([store.book(Pace(100, 10_000)).due for _ in range(100)]))\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(pacing_dir)], stdout=subprocess.PIPE) for _ in range(4)
+    ]
+    times = sorted(due for process in processes for due in json.loads(process.communicate()[0]))
+    assert len(times) == 400
+    assert all(later - earlier > 0.0104 for earlier, later in pairwise(times))
+
+
+def test_a_forked_child_uses_a_connection_of_its_own(sqlite_store):
+    first = sqlite_store.book(ONE_A_MINUTE)
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    child = context.Process(target=lambda: there.send(sqlite_store.book(ONE_A_MINUTE).due))
+    child.start()
+    assert here.recv() - first.due >= 60.25
+    child.join()
+    assert child.exitcode == 0
+    assert sqlite_store.book(ONE_A_MINUTE).due - first.due >= 120.5
+
+
+def test_a_deleted_file_is_made_again_with_what_was_booked(sqlite_store, pacing_dir):
+    first = sqlite_store.book(ONE_A_MINUTE)
+    for file in pacing_dir.iterdir():
+        file.unlink()
+    assert sqlite_store.book(ONE_A_MINUTE).due - first.due >= 60.25
+    assert SQLiteStore(pacing_dir, "account").book(ONE_A_MINUTE).due - first.due >= 120.5
+
+
+def test_a_deleted_folder_is_made_again(sqlite_store, pacing_dir):
+    first = sqlite_store.book(ONE_A_MINUTE)
+    for file in pacing_dir.iterdir():
+        file.unlink()
+    pacing_dir.rmdir()
+    assert sqlite_store.book(ONE_A_MINUTE).due - first.due >= 60.25
+
+
+def test_a_process_killed_while_it_holds_the_lock_blocks_nobody(sqlite_store):
+    sqlite_store.book(FAST)
+    code = (
+        "import sqlite3,sys,time\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('BEGIN IMMEDIATE'); c.execute('UPDATE schedule SET guard = 0.4')\n"
+        "print('held', flush=True); time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(sqlite_store.path)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    before = time.monotonic()
+    sqlite_store.book(FAST)
+    assert time.monotonic() - before < sqlite.BUSY_SECONDS
+
+
+def test_a_step_of_the_wall_clock_changes_nothing(sqlite_store, monkeypatch):
+    first = sqlite_store.book(ONE_A_MINUTE)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert abs(sqlite_store.book(ONE_A_MINUTE).due - first.due - 60.25) < 0.01
+
+
+def test_a_file_of_another_boot_counts_as_empty(pacing_dir, monkeypatch):
+    SQLiteStore(pacing_dir, "account").book(ONE_A_MINUTE)
+    monkeypatch.setattr(sqlite, "boot_id", lambda: "another boot")
+    assert SQLiteStore(pacing_dir, "account").book(ONE_A_MINUTE).due <= time.monotonic()
+
+
+def test_a_restored_older_file_is_used_as_it_is(sqlite_store, pacing_dir):
+    first = sqlite_store.book(ONE_A_MINUTE)
+    older = SQLiteStore(pacing_dir, "older")
+    older.book(ONE_A_MINUTE)
+    older._disconnect()
+    sqlite_store._disconnect()
+    os.replace(older.path, sqlite_store.path)
+    assert sqlite_store.book(ONE_A_MINUTE).due - first.due >= 60.25
+
+
+def test_bookings_far_ahead_without_a_boot_id_are_dropped(pacing_dir, monkeypatch):
+    monkeypatch.setattr(sqlite, "boot_id", lambda: "")
+    store = SQLiteStore(pacing_dir, "account")
+    store.book(FAST)
+    with store._open() as (schedule, now):
+        schedule.bookings.append(now + 9_000)
+    assert store.book(ONE_A_MINUTE).due <= time.monotonic() + 61
+
+
+def test_a_locked_file_means_a_share_and_one_warning(guarded, sqlite_store, monkeypatch, caplog):
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    holder = sqlite3.connect(sqlite_store.path, isolation_level=None)
+    holder.execute("PRAGMA journal_mode=WAL")
+    holder.execute("BEGIN EXCLUSIVE")
+    with caplog.at_level(logging.WARNING):
+        times = [guarded.book(Pace()).due for _ in range(4)]
+    holder.close()
+    assert all(abs(later - earlier - 4 * 0.2625) < 0.001 for earlier, later in pairwise(times))
+    assert len(caplog.records) == 1
+    assert "locked" in caplog.text
+
+
+def test_a_full_disk_means_a_share_and_one_warning(guarded, sqlite_store, caplog):
+    sqlite_store.book(FAST)
+    # SQLite's own limit gives its own "disk is full", without filling this machine's.
+    sqlite_store._connection.execute("PRAGMA max_page_count=1")
+    with caplog.at_level(logging.WARNING):
+        times = [guarded.book(Pace(1000, 100_000)).due for _ in range(1500)]
+    assert "full" in caplog.text
+    assert len(caplog.records) == 1
+    assert times[-1] - times[-2] > 0.004
+
+
+def test_the_store_is_tried_again_after_a_while(guarded, sqlite_store, monkeypatch):
+    monkeypatch.setattr(fallback, "RETRY_SECONDS", 0.0)
+    sqlite_store.path.mkdir()
+    guarded.book(FAST)
+    sqlite_store.path.rmdir()
+    guarded.book(FAST)
+    assert sqlite_store.path.is_file()
+
+
+def test_a_file_that_is_no_database_is_replaced(guarded, sqlite_store, monkeypatch):
+    monkeypatch.setattr(fallback, "RETRY_SECONDS", 0.0)
+    sqlite_store.path.write_bytes(b"this is no database" * 100)
+    guarded.book(FAST)
+    assert SQLiteStore(sqlite_store.path.parent, "account").book(FAST).due > 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder of another user")
+def test_another_users_folder_is_refused(tmp_path):
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        check_folder(folder)
+
+
+def test_a_folder_that_others_can_write_is_refused(tmp_path):
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(StoreError, match="chmod 700"):
+        check_folder(folder)
+
+
+def test_a_link_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(StoreError, match="a link is not accepted"):
+        check_folder(tmp_path / "link")
+
+
+def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "file_system", lambda _: "nfs4")
+    (tmp_path / "far").mkdir(mode=0o700)
+    with pytest.raises(StoreError, match="network file system"):
+        check_folder(tmp_path / "far")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_the_file_system_of_a_folder_is_found(tmp_path):
+    assert file_system(tmp_path) not in {"", "nfs"}

@@ -35,7 +35,7 @@ class GenerateRequest(BaseModel):
 
     input: Annotated[StrictStr, Field(min_length=MIN_PROMPT, max_length=MAX_PROMPT)]
     options: GenerateOptions = GenerateOptions()
-    output: Annotated[StrictStr, Field(max_length=MAX_OUTPUT, pattern=r"^storage://[^/\s?#]+/(?:[^?#]*/)?$")] | None = (
+    output: Annotated[StrictStr, Field(max_length=MAX_OUTPUT, pattern=r"^storage://[^/?#\s][^/?#]*/(?:[^?#]*/)?$")] | None = (
         None
     )
 

@@ -247,6 +247,8 @@ def _unfilter(method: int, row: bytes, above: bytes, step: int) -> bytes:
     """Undo the filter of one row (PNG, third edition, §9.2)."""
     if method == 0:
         return row
+    if method > 4:
+        raise BadPictureError(f"it cannot be decoded: row filter {method}")
     if not any(row) and (method == 2 or not any(above)):
         return above
     out = bytearray(row)

@@ -126,11 +126,14 @@ class Schedule:
             self.closed_until = 0.0
 
     def _earliest_legal(self, start: float, pace: Pace) -> float:
-        for place in range(bisect_left(self.bookings, start), len(self.bookings)):
+        booked, room = self.bookings, 2 * self.spacing(pace) - EPSILON
+        for place in range(bisect_left(booked, start), len(booked)):
+            if place > 0 and booked[place] - booked[place - 1] < room:
+                continue
             low, high = self._bounds(place, start, pace)
             if low <= high + EPSILON and self._leaves_room(place, pace.per_minute):
                 return low
-        return self._bounds(len(self.bookings), start, pace)[0]
+        return self._bounds(len(booked), start, pace)[0]
 
     def _bounds(self, place: int, start: float, pace: Pace) -> tuple[float, float]:
         """Return the earliest and latest time that a booking inserted at this place may have."""

@@ -1,0 +1,102 @@
+"""Bad arguments are named at Dag parse where they are literals, and before anything is sent where they are not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow_provider_claid.exceptions import ClaidInputError
+from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
+
+GOOD = {"task_id": "t", "prompt": "a red bicycle"}
+FOLDER = "storage://my-storage/catalogue/"
+
+BAD = [
+    ("prompt", {"prompt": "ab"}, "3 to 1024 characters"),
+    ("prompt", {"prompt": "x" * 1025}, "3 to 1024 characters"),
+    ("prompt", {"prompt": ["a red bicycle"]}, "billed character by character"),
+    ("prompt", {"prompt": 12345}, "a text"),
+    ("prompt", {"prompt": None}, "a text"),
+    ("number_of_images", {"number_of_images": 0}, "1 to 4"),
+    ("number_of_images", {"number_of_images": 5}, "1 to 4"),
+    ("number_of_images", {"number_of_images": "5"}, "1 to 4"),
+    ("number_of_images", {"number_of_images": "two"}, "1 to 4"),
+    ("number_of_images", {"number_of_images": True}, "1 to 4"),
+    ("number_of_images", {"number_of_images": 1.5}, "1 to 4"),
+    ("guidance_scale", {"guidance_scale": 0.99}, "from 1 up to"),
+    ("guidance_scale", {"guidance_scale": 50}, "from 1 up to"),
+    ("guidance_scale", {"guidance_scale": "50.0"}, "from 1 up to"),
+    ("guidance_scale", {"guidance_scale": math.nan}, "from 1 up to"),
+    ("guidance_scale", {"guidance_scale": "nan"}, "from 1 up to"),
+    ("guidance_scale", {"guidance_scale": False}, "from 1 up to"),
+    ("output_folder", {"output_folder": "s3://bucket/folder/"}, "storage://name/folder/"),
+    ("output_folder", {"output_folder": "storage:///folder/"}, "storage://name/folder/"),
+    ("output_folder", {"output_folder": "storage://name/folder"}, "final slash"),
+    ("output_folder", {"output_folder": "storage://name"}, "final slash"),
+    ("output_folder", {"output_folder": f"storage://name/{'x' * 4090}/"}, "4096"),
+    ("save_to", {"save_to": "file:///tmp/x/", "output_folder": FOLDER}, "one of the two"),
+    ("save_to", {"save_to": "bucket/folder/"}, "Begin with a scheme"),
+    ("save_to", {"save_to": "/tmp/folder/"}, "file:///path/"),
+    ("save_to", {"save_to": "https://example.com/"}, "cannot be written"),
+    ("save_to", {"save_to": FOLDER}, "output_folder"),
+    ("save_to", {"save_to": "s3:///folder/"}, "bucket is missing"),
+    ("save_to", {"save_to": "file://folder/"}, "three slashes"),
+    ("save_to", {"save_to": "s3://bucket/?x=1"}, "Leave out"),
+    ("save_to", {"save_to": "s3://one@bucket/", "storage_conn_id": "two"}, "leave one out"),
+    ("save_to", {"save_to": 7}, "URI of a folder"),
+    ("filename", {"filename": "../escape"}, "letters, digits"),
+    ("filename", {"filename": "a/b"}, "save_to"),
+    ("filename", {"filename": "x" * 200}, "1 to 160"),
+    ("filename", {"filename": ".png"}, "letters, digits"),
+    ("on_filtered", {"on_filtered": "ignore"}, "'fail' or 'skip' or 'keep'"),
+    ("deferrable", {"deferrable": True}, "does not build it yet"),
+    ("max_submissions", {"max_submissions": 2}, "does not build it yet"),
+    ("max_submissions", {"max_submissions": True}, "does not build it yet"),
+    ("records_path", {"records_path": "s3://bucket/records/"}, "does not build it yet"),
+    ("reuse", {"reuse": False}, "does not build it yet"),
+    ("own_folder", {"own_folder": True}, "does not build it yet"),
+    ("reconcile_timeout", {"reconcile_timeout": 60}, "does not build it yet"),
+]
+
+
+@pytest.mark.parametrize(("field", "arguments", "says"), BAD)
+def test_a_bad_literal_is_named_at_parse(field, arguments, says):
+    with pytest.raises(ClaidInputError) as caught:
+        ClaidGenerateImageOperator(**{**GOOD, **arguments})
+    assert caught.value.field == field
+    assert says in str(caught.value)
+    assert "Nothing was sent." in str(caught.value)
+    assert isinstance(caught.value, AirflowFailException)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"prompt": "{{ x }}"},
+        {"number_of_images": "{{ 2 }}"},
+        {"number_of_images": " 2 "},
+        {"guidance_scale": "{{ params.scale }}"},
+        {"guidance_scale": "7.5"},
+        {"guidance_scale": 49},
+        {"output_folder": "{% if True %}storage://x/{% endif %}"},
+        {"output_folder": "storage://my storage/ünïcode + 100% more/"},
+        {"output_folder": "storage://name/"},
+        {"save_to": "{{ folder }}", "output_folder": "{{ other }}"},
+        {"save_to": "s3://bucket"},
+        {"save_to": "s3://my_conn@bucket/folder/", "storage_conn_id": "my_conn"},
+        {"filename": "{{ sku }}"},
+        {"filename": "SKU 42+é"},
+        {"deferrable": False},
+        {"max_submissions": 1, "records_path": None, "reuse": True, "own_folder": False, "reconcile_timeout": 120},
+    ],
+)
+def test_templates_and_good_literals_are_left_alone_at_parse(arguments):
+    assert ClaidGenerateImageOperator(**{**GOOD, **arguments}).task_id == "t"
+
+
+def test_output_stays_airflows_own_reference():
+    with DAG("d", schedule=None):
+        operator = ClaidGenerateImageOperator(**GOOD)
+    assert operator.output.operator is operator

@@ -1,0 +1,58 @@
+# Everything sets itself up in .venv: only Python 3.11 or newer, make and package access are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+AIRFLOW := 3.3.2
+
+.PHONY: help demo test check lint types arrows benchmark sandbox requirements clean
+
+help:
+	@echo "make demo       run the quickstart Dag against the sandbox (or, with CLAID_API_KEY set, against Claid)"
+	@echo "make sandbox    serve a Claid on this machine"
+	@echo "make test       run all tests that need no service"
+	@echo "make check      lint, types and import arrows"
+	@echo "make benchmark  measure everything that benchmarks/README.md shows (about 45 minutes)"
+
+demo: $(VENV)/.demo
+	$(BIN)/python scripts/demo.py
+
+sandbox: $(VENV)/.demo
+	$(BIN)/python -m airflow_provider_claid.sandbox
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: lint types arrows
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+arrows: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+benchmark: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+# The pinned files, for the newest Airflow.
+requirements: $(VENV)/.dev
+	echo "apache-airflow==$(AIRFLOW)" > $(VENV)/newest.txt
+	$(BIN)/uv pip compile -q -U pyproject.toml --extra sandbox -c $(VENV)/newest.txt -o requirements/demo.txt \
+	    --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+	$(BIN)/uv pip compile -q -U pyproject.toml --extra dev -c requirements/demo.txt -o requirements/dev.txt \
+	    --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml
+	$(PYTHON) scripts/install.py $(VENV) requirements/demo.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml
+	$(PYTHON) scripts/install.py $(VENV) requirements/dev.txt
+	@touch $@

@@ -86,8 +86,17 @@ class JobResult:
     reused: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON, for XCom."""
-        return asdict(self)
+        """Return plain JSON for XCom: lists, because Airflow stores a tuple as an object of its own."""
+        images = [asdict(picture) for picture in self.pictures]
+        expires = [image["expires_at"] for image in images if image["expires_at"]]
+        return {
+            "request_id": self.request_id,
+            "credits": self.credits,
+            "images": images,
+            "expires_at": min(expires, default=None),
+            "submissions": self.submissions,
+            "reused": self.reused,
+        }
 
 
 async def run(job: ImageJob) -> JobResult:

@@ -182,12 +182,7 @@ class ClaidGenerateImageOperator(BaseOperator):
             ) from None
 
     def _hand_over(self, context: Context, result: JobResult, target: Target | None) -> None:
-        value = result.to_json()
-        value["images"] = value.pop("pictures")
-        value["expires_at"] = min(
-            (image["expires_at"] for image in value["images"] if image["expires_at"]), default=None
-        )
-        value["storage_conn_id"] = target.conn_id if target else None
+        value = result.to_json() | {"storage_conn_id": target.conn_id if target else None}
         for number, picture in enumerate(result.pictures, 1):
             log.info("Picture %d: %s", number, picture.error or picture.uri)
         log.info("Request %s: %d credits, %d pictures.", result.request_id, result.credits, len(result.pictures))

@@ -1,0 +1,207 @@
+"""Dags run by Airflow's own task runner, against the sandbox: what is in XCom, in storage, on the bill, in the log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_claid.delivery import generate as generate_module
+from airflow_provider_claid.links.claid import ClaidPictureLink
+from tests.conftest import KEY
+
+pytestmark = pytest.mark.usefixtures("claid_connection")
+
+
+@pytest.fixture
+def run_one(dag, monkeypatch):
+    """Run the Dag `one_picture` with these arguments; return the run and its task instance."""
+
+    def run(**arguments):
+        monkeypatch.setenv("TEST_ARGUMENTS", json.dumps({"prompt": "a red bicycle", **arguments}))
+        finished = dag("one_picture").test()
+        return finished, finished.get_task_instance("generate")
+
+    return run
+
+
+def totals(sandbox):
+    return sandbox.report()["totals"]
+
+
+def result_of(ti):
+    return ti.xcom_pull("generate", key="claid_result")
+
+
+def test_the_quickstart_stores_three_pictures_and_reports_them(sandbox, dag, monkeypatch, tmp_path):
+    monkeypatch.setenv("CLAID_QUICKSTART_FOLDER", f"file://{tmp_path}/")
+    run = dag("claid_quickstart").test()
+    assert run.state == "success"
+    rows = run.get_task_instance("report").xcom_pull("report")
+    assert [Path(row["uri"].removeprefix("file://")).exists() for row in rows] == [True] * 3
+    assert {row["width"] for row in rows} == {1024}
+    assert totals(sandbox)["credits"] == 3
+
+
+def test_save_to_returns_uris_and_a_plain_result(sandbox, run_one, tmp_path):
+    run, ti = run_one(number_of_images="2", save_to=f"file://{tmp_path}/{{{{ ds_nodash | default('x') }}}}/", filename="sku")
+    assert run.state == "success"
+    uris = ti.xcom_pull("generate")
+    assert [uri.rsplit("/", 1)[1] for uri in uris] == ["sku-1.png", "sku-2.png"]
+    result = result_of(ti)
+    assert json.loads(json.dumps(result)) == result
+    assert [image["uri"] for image in result["images"]] == uris
+    assert (result["credits"], result["submissions"], result["reused"], result["storage_conn_id"]) == (2, 1, False, None)
+    assert result["request_id"]
+    assert result["images"][0]["filtered"] is False
+    assert totals(sandbox)["credits"] == 2
+
+
+def test_output_folder_leaves_the_pictures_with_claid(sandbox, run_one):
+    run, ti = run_one(output_folder="storage://my-storage/run/")
+    assert run.state == "success"
+    (uri,) = ti.xcom_pull("generate")
+    assert Path(uri.removeprefix("file://")).read_bytes().startswith(b"\x89PNG")
+    assert result_of(ti)["images"][0]["expires_at"] is None
+    assert totals(sandbox)["downloads"] == 0
+
+
+def test_neither_warns_and_gives_addresses_that_expire(run_one, log_text):
+    _, ti = run_one()
+    assert result_of(ti)["images"][0]["expires_at"] == result_of(ti)["expires_at"] is not None
+    assert "die in 24 hours" in log_text.text
+
+
+def test_the_link_opens_the_first_picture(run_one):
+    _, ti = run_one()
+    assert ti.xcom_pull("generate", key=ClaidPictureLink().xcom_key) == ti.xcom_pull("generate")[0]
+
+
+PAID_OR_PERMANENT = [
+    {"kind": "status", "status": 400},
+    {"kind": "status", "status": 401},
+    {"kind": "status", "status": 402},
+    {"kind": "status", "status": 403},
+    {"kind": "status", "status": 422},
+    {"kind": "status", "status": 500},
+    {"kind": "reset", "when": "after_billing"},
+    {"kind": "cut"},
+    {"kind": "empty_output"},
+]
+
+
+@pytest.mark.parametrize("fault", PAID_OR_PERMANENT)
+def test_airflow_retries_neither_what_is_permanent_nor_what_may_be_paid(sandbox, run_one, fault):
+    sandbox.fault("generate", times=None, **fault)
+    run, ti = run_one()
+    assert (run.state, ti.state, ti.try_number) == ("failed", "failed", 1)
+    assert totals(sandbox)["posts"] == 1
+
+
+@pytest.mark.parametrize("fault", PAID_OR_PERMANENT[:-1])
+def test_nor_through_the_hook_in_a_task_with_retries(sandbox, dag, fault):
+    sandbox.fault("generate", times=None, **fault)
+    run = dag("hook_in_a_task").test()
+    assert (run.state, run.get_task_instance("generate").try_number) == ("failed", 1)
+    assert totals(sandbox)["posts"] == 1
+
+
+def test_airflow_retries_what_was_surely_not_billed(sandbox, run_one, monkeypatch):
+    monkeypatch.setattr(generate_module, "MAX_TRIES", 1)
+    sandbox.fault("generate", "status", status=429, times=2)
+    run, ti = run_one()
+    assert (run.state, ti.try_number) == ("success", 3)
+    assert totals(sandbox)["credits"] == 1
+
+
+def test_a_black_picture_fails_after_all_is_stored_and_in_xcom(sandbox, run_one, tmp_path):
+    run, ti = run_one(prompt="nsfw", number_of_images=2, save_to=f"file://{tmp_path}/")
+    assert (run.state, ti.try_number) == ("failed", 1)
+    assert [image["filtered"] for image in result_of(ti)["images"]] == [True, True]
+    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert totals(sandbox)["posts"] == 1
+
+
+def test_a_black_picture_may_be_kept(run_one, tmp_path):
+    run, ti = run_one(prompt="nsfw", save_to=f"file://{tmp_path}/", on_filtered="keep")
+    assert run.state == "success"
+    assert len(ti.xcom_pull("generate")) == 1
+
+
+def test_a_picture_that_cannot_be_fetched_fails_once_and_keeps_the_good_one(sandbox, run_one, tmp_path, monkeypatch):
+    monkeypatch.setattr("airflow_provider_claid.delivery.pictures.MAX_TRIES", 1)
+    sandbox.fault("picture", "truncated", times=1)
+    run, ti = run_one(number_of_images=2, save_to=f"file://{tmp_path}/")
+    assert (run.state, ti.try_number) == ("failed", 1)
+    images = result_of(ti)["images"]
+    assert sum(1 for image in images if image["error"]) == 1
+    assert len(list(tmp_path.glob("*.png"))) == 1
+    assert totals(sandbox)["posts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"prompt": "{{ 'ab' }}"}, "prompt: got 'ab'"),
+        ({"number_of_images": "{{ 9 }}"}, "number_of_images: got 9"),
+        ({"output_folder": "{{ 'storage://x' }}"}, "output_folder: got 'storage://x'"),
+        ({"save_to": "{{ 'bucket/' }}"}, "Begin with a scheme"),
+        ({"save_to": "{{ 's3://b/' }}", "storage_conn_id": "no_such_connection"}, "no_such_connection"),
+        ({"save_to": "{{ 's3://no_such_connection@b/' }}"}, "no_such_connection"),
+        ({"save_to": "s4://bucket/"}, "file system for"),
+        ({"claid_conn_id": "no_such_connection"}, "claid_conn_id: got 'no_such_connection'"),
+    ],
+)
+def test_what_rendering_reveals_is_refused_before_anything_is_sent(sandbox, run_one, log_text, arguments, says):
+    run, ti = run_one(**arguments)
+    assert (run.state, ti.try_number) == ("failed", 1)
+    assert says in log_text.text
+    assert totals(sandbox)["posts"] == 0
+
+
+def test_the_configurations_default_of_deferring_runs_on_the_worker(sandbox, run_one, monkeypatch, log_text):
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+    run, _ = run_one()
+    assert run.state == "success"
+    assert "runs on the worker" in log_text.text
+
+
+def test_records_in_the_configuration_are_refused_and_not_ignored(sandbox, run_one, monkeypatch, log_text):
+    monkeypatch.setenv("AIRFLOW__CLAID__RECORDS_PATH", "s3://bucket/records/")
+    run, _ = run_one()
+    assert run.state == "failed"
+    assert "Records are not built yet" in log_text.text
+    assert totals(sandbox)["posts"] == 0
+
+
+def test_an_execution_timeout_after_the_request_left_is_not_retried(sandbox, run_one, log_text):
+    sandbox.fault("generate", "hang", seconds=30, times=None)
+    run, ti = run_one(execution_timeout=1)
+    assert (run.state, ti.try_number) == ("failed", 1)
+    assert "may have been billed" in log_text.text
+    assert totals(sandbox)["posts"] == 1
+
+
+def test_an_execution_timeout_before_the_request_left_is_retried(sandbox, run_one, monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_CLAID_DEFAULT",
+        json.dumps({"conn_type": "claid", "host": sandbox.url, "password": KEY, "extra": {"requests_per_minute": 1,
+                    "account": "slow"}}),
+    )  # fmt: skip
+    run_one()
+    run, ti = run_one(execution_timeout=1)
+    assert (run.state, ti.try_number) == ("failed", 3)
+    assert totals(sandbox)["posts"] == 1
+
+
+@pytest.mark.parametrize("kind", ["status", "fine"])
+def test_the_key_is_in_no_log_and_no_xcom(sandbox, run_one, log_text, kind, tmp_path):
+    if kind == "status":
+        sandbox.fault("generate", "status", status=422, echo_key=True, times=None)
+    _, ti = run_one(save_to=f"file://{tmp_path}/")
+    # Airflow's own supervisor prints the message by which it learns what to mask, at DEBUG.
+    assert any("httpcore" in record.name for record in log_text.records)
+    lines = [line for line in log_text.text.splitlines() if "MaskSecret" not in line]
+    assert not [line for line in lines if KEY in line]
+    assert KEY not in json.dumps(result_of(ti) or {})

@@ -50,9 +50,10 @@ def _sandbox():
 @pytest.fixture
 def sandbox(_sandbox):
     """A sandbox without limits or latency, with nothing counted and no fault."""
+    _sandbox.change(latency=0, per_second=None, per_minute=None, picture_hours=24, credits=None)
     _sandbox.reset()
     yield _sandbox
-    _sandbox.reset()
+    _sandbox.clear_faults()
 
 
 @pytest.fixture
@@ -70,8 +71,9 @@ def make_account(url, folder, **changes):
 
 
 @pytest.fixture
-def claid_connection(sandbox, monkeypatch):
-    """Airflow's connection `claid_default`, pointing to the sandbox, in effect unpaced."""
+def claid_connection(sandbox, monkeypatch, tmp_path):
+    """Airflow's connection `claid_default`, pointing to the sandbox, in effect unpaced, with schedules of its own."""
+    monkeypatch.setenv("AIRFLOW__CLAID__PACING_DIR", str(tmp_path / "pacing"))
     extra = {"requests_per_second": 10_000, "requests_per_minute": 1_000_000, "request_timeout": 5}
     value = {"conn_type": "claid", "host": sandbox.url, "password": KEY, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_CLAID_DEFAULT", json.dumps(value))

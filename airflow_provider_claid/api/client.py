@@ -138,10 +138,12 @@ class ClaidClient:
         try:
             async with deadline:
                 return await self._send(method, path, body, departure)
-        except (*_TRANSPORT_ERRORS, asyncio.CancelledError) as cause:
-            if cause is departure.held_back:
-                raise
-            if isinstance(cause, asyncio.CancelledError) and not _in_doubt(departure):
+        except GeneratorExit:
+            raise
+        except BaseException as cause:
+            # An execution timeout may strike at any line, as an exception of any kind: what counts is the bill.
+            unsent = cause is departure.held_back or not isinstance(cause, _TRANSPORT_ERRORS)
+            if unsent and not _in_doubt(departure):
                 raise
             if departure.reply is not None:
                 return departure.reply

@@ -168,7 +168,7 @@ class _Form:
         if not isinstance(value, dict):
             raise self.wrong("extra storages", f"{value!r:.60}", _STORAGES_FORM)
         for name, uri in value.items():
-            if not isinstance(uri, str) or not uri.startswith(("s3://", "gs://")) or not uri.endswith("/"):
+            if not isinstance(uri, str) or not uri.startswith(("s3://", "gs://", "file://")) or not uri.endswith("/"):
                 raise self.wrong(f"extra storages, {name!r}", f"{uri!r:.60}", _STORAGES_FORM, "End it with a slash.")
         return value
 

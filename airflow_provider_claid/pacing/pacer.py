@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_claid.pacing.fallback import FallbackStore
 from airflow_provider_claid.pacing.headers import RateLimit, parse
-from airflow_provider_claid.pacing.schedule import HORIZON, Exhausted, Pace
+from airflow_provider_claid.pacing.schedule import Exhausted, Pace
 from airflow_provider_claid.pacing.sqlite import SQLiteStore
 from airflow_provider_claid.pacing.store import Booking, MemoryStore, Store
 
@@ -133,7 +133,7 @@ class Pacer:
             _warn_of_others("Claid refused a request that this schedule does not explain")
         if retry_after is None:
             return used_up.reset
-        await self._step(partial(self._store.close, min(retry_after, HORIZON)))
+        await self._step(partial(self._store.close, retry_after))
         return retry_after
 
     def _heed_policies(self, limit: RateLimit) -> None:

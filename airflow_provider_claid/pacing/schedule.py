@@ -21,6 +21,7 @@ GUARD_CAP = 0.5
 GUARD_DECAY = 0.99
 # Bookings further ahead than this come from another boot or a restored disk, not from a queue.
 HORIZON = 3600.0
+LONGEST_BRAKE = 120.0
 # Sums of seconds are equal within this.
 EPSILON = 1e-6
 
@@ -92,22 +93,22 @@ class Schedule:
         """
         explained = self._explains(at, exhausted)
         if exhausted.window > 1:
-            self.close(now + min(exhausted.reset + 1.0, HORIZON))
+            self.close(now, exhausted.reset + 1.0)
         else:
             self.widen(self.guard + GUARD_STEP)
-            self.close(now + self.spacing(pace))
+            self.close(now, self.spacing(pace))
         return explained
 
     def exhausted(self, at: float, exhausted: Exhausted) -> bool:
         """Take note of an accepted request, booked at `at`, that was the window's last; brake if it is not ours."""
         explained = self._explains(at, exhausted)
         if not explained:
-            self.close(at + min(exhausted.reset + 1.0, HORIZON))
+            self.close(at, exhausted.reset + 1.0)
         return explained
 
-    def close(self, until: float) -> None:
-        """Book nothing before `until`."""
-        self.closed_until = max(self.closed_until, until)
+    def close(self, now: float, seconds: float) -> None:
+        """Book nothing for this long, at most `LONGEST_BRAKE`: then one request asks again, instead of all waiting."""
+        self.closed_until = max(self.closed_until, now + min(seconds, LONGEST_BRAKE))
 
     def _explains(self, at: float, exhausted: Exhausted) -> bool:
         margin = SECOND_MARGIN if exhausted.window <= 1 else MINUTE / 60.0
@@ -122,7 +123,7 @@ class Schedule:
     def _forget(self, now: float) -> None:
         del self.bookings[bisect_right(self.bookings, now + HORIZON) :]
         del self.bookings[: bisect_right(self.bookings, now - MINUTE)]
-        if self.closed_until > now + HORIZON:
+        if self.closed_until > now + LONGEST_BRAKE:
             self.closed_until = 0.0
 
     def _earliest_legal(self, start: float, pace: Pace) -> float:

@@ -74,7 +74,7 @@ class ScheduleStore(ABC):
     def close(self, seconds: float) -> None:
         """Let nobody send for this long (`Schedule.close`)."""
         with self._open() as (schedule, now):
-            schedule.close(now + seconds)
+            schedule.close(now, seconds)
 
 
 class MemoryStore(ScheduleStore):

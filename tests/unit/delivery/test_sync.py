@@ -1,0 +1,134 @@
+"""The synchronous shell keeps one loop, leaves nothing behind when it is interrupted, and survives a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from airflow_provider_claid.api.errors import ClaidAnswerLostError, ClaidUnknownOutcomeError
+from airflow_provider_claid.delivery import sync
+from airflow_provider_claid.delivery.checks import check_request
+from airflow_provider_claid.delivery.generate import generate
+
+REQUEST = check_request("a red bicycle", 1, 5.0, None)
+
+
+class Interruption(BaseException):
+    """What Airflow's execution timeout is: no Exception."""
+
+
+@pytest.fixture
+def interrupt_after():
+    """Raise `Interruption` in the main thread after some seconds, as Airflow's timeout does."""
+
+    def raise_it(*_):
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, raise_it)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+async def loop_in_use():
+    return asyncio.get_running_loop()
+
+
+def test_calls_share_one_loop_and_an_ordinary_error_keeps_it():
+    async def fails():
+        raise ValueError
+
+    first = sync.run(loop_in_use())
+    with pytest.raises(ValueError):
+        sync.run(fails())
+    assert sync.run(loop_in_use()) is first
+
+
+def test_threads_have_loops_of_their_own():
+    loops = [sync.run(loop_in_use())]
+
+    def other():
+        loops.append(sync.run(loop_in_use()))
+        sync.close()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert loops[0] is not loops[1]
+
+
+def test_an_interruption_stops_the_work_and_closes_the_loop(interrupt_after):
+    cleaned = []
+
+    async def long():
+        try:
+            await asyncio.sleep(30)
+        finally:
+            cleaned.append(True)
+
+    loop = sync.run(loop_in_use())
+    interrupt_after(0.1)
+    with pytest.raises(Interruption):
+        sync.run(long())
+    assert cleaned == [True]
+    assert loop.is_closed()
+    assert sync.run(loop_in_use()) is not loop
+
+
+def test_an_interruption_of_a_request_that_left_says_that_it_may_be_paid(sandbox, account, interrupt_after):
+    sandbox.fault("generate", "hang", seconds=30)
+    interrupt_after(0.5)
+    with pytest.raises(ClaidUnknownOutcomeError) as caught:
+        sync.run(generate(account, REQUEST))
+    assert isinstance(caught.value.__cause__, Interruption)
+
+
+def test_an_interruption_in_the_middle_of_a_step_says_so_too(sandbox, account, monkeypatch):
+    """The signal may also strike inside a coroutine of ours, where it is no cancellation."""
+    from airflow_provider_claid.api import client
+
+    async def struck(_):
+        raise Interruption
+
+    monkeypatch.setattr(client, "_read", struck)
+    with pytest.raises(ClaidAnswerLostError) as caught:
+        sync.run(generate(account, REQUEST))
+    assert caught.value.billed == "yes"
+    assert sandbox.report()["totals"]["posts"] == 1
+
+
+def test_a_forked_child_makes_a_loop_and_a_client_of_its_own(sandbox, account):
+    parent = sync.run(generate(account, REQUEST))
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+
+    def child():
+        there.send(sync.run(generate(account, REQUEST)).request_id)
+        os._exit(0)
+
+    process = context.Process(target=child)
+    process.start()
+    assert here.poll(20)
+    in_child = here.recv()
+    process.join()
+    again = sync.run(generate(account, REQUEST))
+    assert len({parent.request_id, in_child, again.request_id}) == 3
+
+
+def test_a_warm_call_costs_far_less_than_a_fresh_loop():
+    sync.run(loop_in_use())
+    started = time.perf_counter()
+    for _ in range(20):
+        sync.run(loop_in_use())
+    warm = time.perf_counter() - started
+    started = time.perf_counter()
+    for _ in range(20):
+        sync.close()
+        sync.run(loop_in_use())
+    assert warm < time.perf_counter() - started

@@ -7,10 +7,11 @@ PNG, JPEG, WebP and AVIF. Pure functions; Pillow is used where it is installed a
 from __future__ import annotations
 
 import io
-import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 HEAD_BYTES = 4096
 """How many first bytes tell type and size."""
@@ -96,10 +97,7 @@ def check(data: bytes, *, width: int | None = None, height: int | None = None) -
 def decode(data: bytes) -> None:
     """Decode every pixel with Pillow; raise `BadPictureError` if one cannot be, `ImportError` without Pillow."""
     with _pillow(data) as image:
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError, zlib.error) as cause:
-            raise BadPictureError(f"it cannot be decoded: {cause}") from cause
+        image.load()
 
 
 def is_black(data: bytes, header: Header) -> bool | None:
@@ -108,30 +106,23 @@ def is_black(data: bytes, header: Header) -> bool | None:
         return False
     try:
         with _pillow(data) as image:
-            extrema = image.convert("RGB").getextrema()
-        return all(high <= BLACK_LEVEL for _, high in extrema)
+            return all(high <= BLACK_LEVEL for _, high in image.convert("RGB").getextrema())
     except ImportError:
         return _png_is_black(data) if header.format == "PNG" else None
-    except (OSError, SyntaxError, ValueError) as cause:
-        raise BadPictureError(f"it cannot be decoded: {cause}") from cause
 
 
-def _pillow(data: bytes):  # type: ignore[no-untyped-def]
-    """Open with Pillow, only as one of our four types, and with its warning of a bomb made an error."""
+@contextmanager
+def _pillow(data: bytes) -> Iterator[Any]:
+    """Open with Pillow, only as one of our four types; whatever its decoders raise is a `BadPictureError`."""
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            return Image.open(io.BytesIO(data), formats=tuple(_MIMES))
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-            Image.DecompressionBombWarning,
-        ) as cause:
-            raise BadPictureError(f"it cannot be decoded: {cause}") from cause
+    try:
+        with Image.open(io.BytesIO(data), formats=tuple(_MIMES)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels; at most {MAX_PIXELS} are read")
+            yield image
+    except Exception as cause:
+        raise BadPictureError(f"it cannot be decoded: {cause}") from cause
 
 
 def _png(head: bytes) -> Header | None:

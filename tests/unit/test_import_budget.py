@@ -34,8 +34,12 @@ def test_the_hook_brings_no_heavy_module():
     assert not {name.partition(".")[0] for name in new} & HEAVY
 
 
-def test_the_provider_info_imports_nothing():
-    assert newly_imported("airflow_provider_claid.get_provider_info") == {
+def test_the_provider_info_imports_nothing_heavy():
+    code = "import sys, airflow_provider_claid.get_provider_info; print(*sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split())
+    assert not loaded & {"airflow", "httpx", "pydantic", "asyncio"}
+    assert {name for name in loaded if name.startswith("airflow_provider_claid")} == {
         "airflow_provider_claid",
         "airflow_provider_claid.get_provider_info",
     }

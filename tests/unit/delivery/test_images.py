@@ -111,6 +111,8 @@ def test_a_decompression_bomb_is_refused_before_it_is_opened():
         check(bomb(30_000, 30_000))
     with pytest.raises(BadPictureError):
         decode(bomb(30_000, 30_000))
+    with pytest.raises(BadPictureError, match="at most"):
+        decode(bomb(8_000, 8_000))
 
 
 def test_pixels_that_cannot_be_decoded_are_found():
@@ -183,10 +185,11 @@ def test_no_bytes_can_break_the_checks(format, at, noise):
     data = bytearray(SMALL[format])
     at %= len(data)
     data[at : at + len(noise)] = noise
-    try:
-        is_black(bytes(data), check(bytes(data)))
-    except BadPictureError as error:
-        assert str(error)
+    for look in (lambda: is_black(bytes(data), check(bytes(data))), lambda: decode(bytes(data))):
+        try:
+            look()
+        except BadPictureError as error:
+            assert str(error)
 
 
 SMALL = {format: plain((30, 60, 90), format, size=(40, 40)) for format in FORMATS}

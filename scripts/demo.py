@@ -41,7 +41,9 @@ def main() -> None:
     for row in rows:
         print(f"  {row['uri']}\n      {row['prompt']}")
         print(f"      {row['width']}x{row['height']} pixels, {row['bytes']:,} bytes, {row['credits']} credit")
-    print(f"\n  {len(rows)} pictures, {sum(row['credits'] for row in rows)} credits, {time.monotonic() - started:.0f} s")
+    print(
+        f"\n  {len(rows)} pictures, {sum(row['credits'] for row in rows)} credits, {time.monotonic() - started:.0f} s"
+    )
     print(f"  Contact sheet: {contact_sheet(rows)}\n")
 
 
@@ -117,10 +119,10 @@ def contact_sheet(rows: list[dict[str, object]]) -> Path:
         with Image.open(picture) as image:
             image.thumbnail((384, 384))
             image.save(thumbnail)
-        caption = f"{html.escape(str(row['prompt']))}<br>{row['width']}×{row['height']}, {row['credits']} credit"
+        caption = f"{html.escape(str(row['prompt']))}<br>{row['width']}x{row['height']}, {row['credits']} credit"
         figures.append(
-            f'<figure><a href="{quote(picture.name)}"><img src="thumbnails/{quote(thumbnail.name)}" alt="" width="384" height="384">'
-            f"</a><figcaption>{caption}</figcaption></figure>"
+            f'<figure><a href="{quote(picture.name)}"><img src="thumbnails/{quote(thumbnail.name)}" alt=""></a>'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
     page = PICTURES / "index.html"
     page.write_text(

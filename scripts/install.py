@@ -11,8 +11,10 @@ from pathlib import Path
 
 def main(folder: str, requirements: str) -> None:
     """Install with uv, which takes seconds; where uv cannot reach the packages, with pip, which takes minutes."""
-    if sys.version_info < (3, 11):
-        sys.exit(f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Try make PYTHON=python3.12")
+    if sys.version_info < (3, 11):  # noqa: UP036 - this script is what an older Python meets first
+        sys.exit(
+            f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Try make PYTHON=python3.12"
+        )
     started = time.monotonic()
     python = Path(folder) / "bin" / "python"
     if not python.exists():

@@ -17,7 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 home = Path(tempfile.mkdtemp(prefix="claid-tests-"))
 # Worker processes of a test share the folder, so only the process that made it removes it.
-atexit.register(lambda pid=os.getpid(): os.getpid() == pid and shutil.rmtree(home, ignore_errors=True))
+MAKER = os.getpid()
+atexit.register(lambda: os.getpid() == MAKER and shutil.rmtree(home, ignore_errors=True))
 os.environ.update(
     AIRFLOW_HOME=str(home),
     AIRFLOW__CORE__LOAD_EXAMPLES="False",
@@ -67,7 +68,9 @@ def make_account(url, folder, **changes):
     endpoint.update({name: changes.pop(name) for name in list(changes) if name in endpoint})
     pacing = folder / "pacing"
     pacing.mkdir(mode=0o700, exist_ok=True)
-    return Account(**{"name": "test", "endpoint": Endpoint(**endpoint), "pace": UNPACED, "pacing_dir": pacing, **changes})
+    return Account(
+        **{"name": "test", "endpoint": Endpoint(**endpoint), "pace": UNPACED, "pacing_dir": pacing, **changes}
+    )
 
 
 @pytest.fixture

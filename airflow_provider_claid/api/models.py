@@ -35,9 +35,9 @@ class GenerateRequest(BaseModel):
 
     input: Annotated[StrictStr, Field(min_length=MIN_PROMPT, max_length=MAX_PROMPT)]
     options: GenerateOptions = GenerateOptions()
-    output: Annotated[StrictStr, Field(max_length=MAX_OUTPUT, pattern=r"^storage://[^/?#\s][^/?#]*/(?:[^?#]*/)?$")] | None = (
-        None
-    )
+    output: (
+        Annotated[StrictStr, Field(max_length=MAX_OUTPUT, pattern=r"^storage://[^/?#\s][^/?#]*/(?:[^?#]*/)?$")] | None
+    ) = None
 
 
 class _Answer(BaseModel):

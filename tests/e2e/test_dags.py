@@ -45,14 +45,21 @@ def test_the_quickstart_stores_three_pictures_and_reports_them(sandbox, dag, mon
 
 
 def test_save_to_returns_uris_and_a_plain_result(sandbox, run_one, tmp_path):
-    run, ti = run_one(number_of_images="2", save_to=f"file://{tmp_path}/{{{{ ds_nodash | default('x') }}}}/", filename="sku")
+    run, ti = run_one(
+        number_of_images="2", save_to=f"file://{tmp_path}/{{{{ ds_nodash | default('x') }}}}/", filename="sku"
+    )
     assert run.state == "success"
     uris = ti.xcom_pull("generate")
     assert [uri.rsplit("/", 1)[1] for uri in uris] == ["sku-1.png", "sku-2.png"]
     result = result_of(ti)
     assert json.loads(json.dumps(result)) == result
     assert [image["uri"] for image in result["images"]] == uris
-    assert (result["credits"], result["submissions"], result["reused"], result["storage_conn_id"]) == (2, 1, False, None)
+    assert (result["credits"], result["submissions"], result["reused"], result["storage_conn_id"]) == (
+        2,
+        1,
+        False,
+        None,
+    )
     assert result["request_id"]
     assert result["images"][0]["filtered"] is False
     assert totals(sandbox)["credits"] == 2

@@ -6,7 +6,19 @@ import json
 import subprocess
 import sys
 
-HEAVY = {"boto3", "botocore", "s3fs", "aiobotocore", "fastapi", "PIL", "redis", "psycopg", "pyarrow", "uvicorn", "aiohttp"}
+HEAVY = {
+    "boto3",
+    "botocore",
+    "s3fs",
+    "aiobotocore",
+    "fastapi",
+    "PIL",
+    "redis",
+    "psycopg",
+    "pyarrow",
+    "uvicorn",
+    "aiohttp",
+}
 CODE = """
 import json, sys
 import airflow

@@ -7,8 +7,8 @@ from importlib import import_module, metadata, resources
 
 import jsonschema
 import pytest
-
 from airflow.providers.common.compat.sdk import BaseOperatorLink
+
 from airflow_provider_claid import __version__
 from airflow_provider_claid.get_provider_info import get_provider_info
 from airflow_provider_claid.hooks.claid import ClaidHook
@@ -61,9 +61,9 @@ def test_every_named_class_exists_and_fits():
     assert ClaidHook.hook_name == CONNECTION["hook-name"]
     for path in INFO["extra-links"]:
         assert issubclass(imported(path), BaseOperatorLink)
-    assert {f"{type(link).__module__}.{type(link).__name__}" for link in ClaidGenerateImageOperator.operator_extra_links} <= set(
-        INFO["extra-links"]
-    )
+    assert {
+        f"{type(link).__module__}.{type(link).__name__}" for link in ClaidGenerateImageOperator.operator_extra_links
+    } <= set(INFO["extra-links"])
 
 
 def test_airflow_finds_the_provider_its_hook_and_its_form():

@@ -18,7 +18,12 @@ from airflow_provider_claid.api.outcome import Outcome
 
 KEY = "0123456789abcdef0123456789abcdef"
 ENDPOINT = Endpoint(KEY)
-FLAT = {"error_code": "9000", "error_type": "validation", "error_message": "Bad.", "error_details": {"input": ["short"]}}
+FLAT = {
+    "error_code": "9000",
+    "error_type": "validation",
+    "error_message": "Bad.",
+    "error_details": {"input": ["short"]},
+}
 
 
 @pytest.mark.parametrize("body", [FLAT, {"detail": FLAT}])
@@ -35,7 +40,9 @@ def test_fastapis_list_becomes_details_by_field():
     assert read.message == "body.input: too short"
 
 
-@pytest.mark.parametrize("raw", [b"", b"<html>  Bad\n Gateway</html>", b"\xff\xfe", b"[1]", b"null", b'"x"', b"[" * 9999])
+@pytest.mark.parametrize(
+    "raw", [b"", b"<html>  Bad\n Gateway</html>", b"\xff\xfe", b"[1]", b"null", b'"x"', b"[" * 9999]
+)
 def test_a_body_of_any_kind_is_text(raw):
     read = parse_error_body(raw, KEY)
     assert read.error_code is None
@@ -50,11 +57,15 @@ def test_no_body_can_break_the_reader(raw):
 @given(
     st.recursive(
         st.sampled_from([KEY, f"Bearer {KEY}", "x", 1, None]),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["detail", "error_message", "error_code", "error_details", "error_type", "loc", "msg", KEY]),
-            inner,
-            max_size=4,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["detail", "error_message", "error_code", "error_details", "error_type", "loc", "msg", KEY]
+                ),
+                inner,
+                max_size=4,
+            )
         ),
         max_leaves=10,
     ),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from airflow.providers.common.compat.sdk import AirflowFailException
+
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.api import errors
 from airflow_provider_claid.api.outcome import Outcome, of_answer, of_silence

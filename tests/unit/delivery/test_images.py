@@ -91,7 +91,9 @@ def test_another_size_than_promised_is_refused(promised):
         check(drawn(), width=promised[0], height=promised[1])
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\x89PNG", b"\xff\xd8\xff", b"RIFF0000WEBP", b"GIF89a"])
+@pytest.mark.parametrize(
+    "data", [b"", b"<html>not found</html>", b"\x89PNG", b"\xff\xd8\xff", b"RIFF0000WEBP", b"GIF89a"]
+)
 def test_what_is_no_picture_is_refused(data):
     with pytest.raises(BadPictureError):
         check(data)

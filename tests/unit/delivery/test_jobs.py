@@ -195,7 +195,11 @@ def test_fewer_pictures_than_asked_are_a_warning(sandbox, account, folder, caplo
 
 @pytest.mark.parametrize(
     ("uri", "says"),
-    [("s4://bucket/x/", "file system for"), ("file:///proc/none/", "can be made"), ("file:///etc/hostname/", "can be made")],
+    [
+        ("s4://bucket/x/", "file system for"),
+        ("file:///proc/none/", "can be made"),
+        ("file:///etc/hostname/", "can be made"),
+    ],
 )
 def test_a_target_that_cannot_be_used_stops_before_anything_is_paid(sandbox, account, uri, says):
     request = check_request("a red bicycle", 1, 5.0, None)

@@ -42,10 +42,10 @@ async def loop_in_use():
 
 def test_calls_share_one_loop_and_an_ordinary_error_keeps_it():
     async def fails():
-        raise ValueError
+        raise ValueError("ordinary")
 
     first = sync.run(loop_in_use())
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="ordinary"):
         sync.run(fails())
     assert sync.run(loop_in_use()) is first
 

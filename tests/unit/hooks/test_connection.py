@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 
 import pytest
-
 from airflow.providers.common.compat.sdk import Connection
+
 from airflow_provider_claid.api.errors import ClaidConfigurationError
 from airflow_provider_claid.hooks.connection import account_from
 from airflow_provider_claid.pacing.schedule import Pace

@@ -7,8 +7,8 @@ import json
 import logging
 
 import pytest
-
 from airflow.providers.common.compat.sdk import AirflowFailException
+
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.hooks.claid import ClaidHook
 from tests.conftest import KEY

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+
 from airflow_provider_claid.exceptions import ClaidInputError
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
 

@@ -1,0 +1,194 @@
+"""The pacer over real time: turns, missed slots, the brake, and what is said once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from itertools import pairwise
+
+import pytest
+
+from airflow_provider_claid.pacing import pacer as pacer_module
+from airflow_provider_claid.pacing.pacer import Pacer, TooEarlyError, pacer
+from airflow_provider_claid.pacing.schedule import Pace
+from airflow_provider_claid.pacing.store import MemoryStore
+
+QUICK = Pace(per_second=50.0, per_minute=10_000)
+MINUTE_USED_UP = {"ratelimit-limit": "120, 120;w=60, 4;w=1", "ratelimit-remaining": "0", "ratelimit-reset": "30"}
+SECOND_USED_UP = {"ratelimit-limit": "4, 120;w=60, 4;w=1", "ratelimit-remaining": "-1", "ratelimit-reset": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said_yet(monkeypatch):
+    monkeypatch.setattr(pacer_module, "_warned_of_others", False)
+
+
+async def departure(slot, takes=0.0):
+    """Stand for a request: open a connection, leave at the slot's time, wait for the answer."""
+    await slot.wait()
+    left = time.monotonic()
+    slot.sent()
+    await asyncio.sleep(takes)
+    return left
+
+
+async def send_all(pace, count, takes=0.0):
+    async def one():
+        async with pace.slot() as slot:
+            return await slot.send(lambda slot: departure(slot, takes))
+
+    return sorted(await asyncio.gather(*(one() for _ in range(count))))
+
+
+def test_departures_keep_the_spacing_while_answers_overlap():
+    times = asyncio.run(send_all(Pacer(MemoryStore(), QUICK), 30, takes=0.3))
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert min(gaps) > 0.0
+    assert times[-1] - times[0] >= 29 * 0.021 - 0.02
+    assert times[-1] - times[0] < 29 * 0.021 + 2.0
+
+
+def test_only_one_booking_is_outstanding():
+    async def second_waits():
+        pace = Pacer(MemoryStore(), Pace())
+        async with pace.slot() as first:
+            task = asyncio.create_task(pace.slot().__aenter__())
+            await asyncio.sleep(0.05)
+            assert not task.done()
+            first.sent()
+            return await task
+
+    assert asyncio.run(second_waits()).at > 0
+
+
+def test_a_failed_request_gives_its_turn_back():
+    async def fail_then_book():
+        pace = Pacer(MemoryStore(), QUICK)
+        with pytest.raises(ZeroDivisionError):
+            async with pace.slot():
+                raise ZeroDivisionError
+        async with asyncio.timeout(1), pace.slot() as slot:
+            return slot
+
+    assert asyncio.run(fail_then_book()).at > 0
+
+
+def test_a_missed_slot_is_given_back_and_booked_anew():
+    async def miss():
+        pace = Pacer(MemoryStore(), Pace(per_second=4, per_minute=2))
+        async with pace.slot() as slot:
+            missed = slot.at
+            await asyncio.sleep(0.1)
+            await slot.wait()
+            return slot.at - missed, len(pace._store._schedule.bookings)
+
+    moved, bookings = asyncio.run(miss())
+    assert moved >= 0.1 - pacer_module.TOLERANCE
+    assert bookings == 1
+
+
+def test_a_slot_that_moved_far_away_is_no_wait_on_an_open_connection():
+    async def far():
+        pace = Pacer(MemoryStore(), Pace())
+        async with pace.slot() as slot:
+            await asyncio.sleep(0.05)
+            pace._store.close(30)
+            with pytest.raises(TooEarlyError):
+                await slot.wait()
+            return True
+
+    assert asyncio.run(far())
+
+
+def test_a_request_that_opens_slowly_is_started_again_at_its_new_time():
+    async def slow_then_fast():
+        pace, starts = Pacer(MemoryStore(), Pace()), []
+
+        async def request(slot):
+            starts.append(time.monotonic())
+            if len(starts) == 1:
+                await asyncio.sleep(0.1)
+                pace._store.close(2.5)
+            return await departure(slot)
+
+        async with pace.slot() as slot:
+            return starts, await slot.send(request)
+
+    starts, left = asyncio.run(slow_then_fast())
+    assert len(starts) == 2
+    assert 0.8 < left - starts[1] < 1.3
+
+
+def test_a_refusal_nobody_here_explains_is_named_once(caplog):
+    async def refused_twice():
+        pace = Pacer(MemoryStore(), Pace())
+        for _ in range(2):
+            async with pace.slot() as slot:
+                await pace.refused(slot, SECOND_USED_UP, None)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(refused_twice())
+    assert caplog.text.count("another host, container or user uses this account") == 1
+
+
+def test_refusals_that_our_own_bookings_explain_are_not_blamed_on_others(caplog):
+    async def refused_after_four():
+        pace = Pacer(MemoryStore(), Pace())
+        for _ in range(3):
+            pace._store.book(pace.pace)
+        async with pace.slot() as slot:
+            await pace.refused(slot, SECOND_USED_UP, None)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(refused_after_four())
+    assert "another host" not in caplog.text
+
+
+def test_the_headers_of_an_accepted_request_brake_where_others_used_the_minute(caplog):
+    async def accepted():
+        pace = Pacer(MemoryStore(), Pace())
+        async with pace.slot() as slot:
+            limit = await pace.accepted(slot, MINUTE_USED_UP)
+        booking = await pace.book()
+        return limit, booking.due - time.monotonic()
+
+    limit, ahead = asyncio.run(accepted())
+    assert limit.remaining == 0
+    assert 29 < ahead < 32
+    assert "counted more requests" in caplog.text
+
+
+def test_a_lower_limit_that_claid_announces_is_kept(caplog):
+    async def announced():
+        pace = Pacer(MemoryStore(), Pace())
+        async with pace.slot() as slot:
+            headers = {"ratelimit-limit": "60, 60;w=60, 2;w=1", "ratelimit-remaining": "59", "ratelimit-reset": "60"}
+            await pace.accepted(slot, headers)
+            await pace.accepted(slot, headers)
+        return pace.pace
+
+    assert asyncio.run(announced()) == Pace(2, 60)
+    assert caplog.text.count("the lower limit is kept") == 2
+
+
+def test_a_higher_limit_that_claid_announces_is_not_taken():
+    async def announced():
+        pace = Pacer(MemoryStore(), Pace())
+        async with pace.slot() as slot:
+            await pace.accepted(slot, {"ratelimit-limit": "600, 600;w=60, 20;w=1", "ratelimit-remaining": "599"})
+        return pace.pace
+
+    assert asyncio.run(announced()) == Pace()
+
+
+def test_one_pacer_per_loop_and_account_and_one_store_per_account(pacing_dir):
+    async def both():
+        return pacer("a", Pace(), pacing_dir), pacer("a", Pace(), pacing_dir), pacer("b", Pace(), pacing_dir)
+
+    first, again, other = asyncio.run(both())
+    elsewhere, _, _ = asyncio.run(both())
+    assert first is again
+    assert first is not other
+    assert first is not elsewhere
+    assert first._store is elsewhere._store

@@ -126,15 +126,20 @@ class ClaidHook(BaseHook):
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Describe the connection form to Airflow below 3.2; newer ones read it from the provider info."""
-        return next(iter(get_provider_info()["connection-types"]))["ui-field-behaviour"]  # type: ignore[no-any-return]
+        behaviour = get_provider_info()["connection-types"][0]["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Make the extra fields of the connection form for Airflow below 3.2, from the provider info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from wtforms import StringField
 
-        fields = next(iter(get_provider_info()["connection-types"]))["conn-fields"]
-        return {name: StringField(field["label"], description=field["description"]) for name, field in fields.items()}
+        fields = get_provider_info()["connection-types"][0]["conn-fields"]
+        return {
+            name: StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
+            for name, field in fields.items()
+        }
 
 
 def pacing_dir() -> Path:

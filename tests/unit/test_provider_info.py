@@ -79,7 +79,8 @@ def test_airflow_finds_the_provider_its_hook_and_its_form():
 
 
 def test_older_airflows_get_the_form_from_the_hook():
-    assert ClaidHook.get_ui_field_behaviour() == CONNECTION["ui-field-behaviour"]
+    behaviour = {name.replace("_", "-"): value for name, value in ClaidHook.get_ui_field_behaviour().items()}
+    assert behaviour == CONNECTION["ui-field-behaviour"]
     assert "get_connection_form_widgets" in vars(ClaidHook)
 
 

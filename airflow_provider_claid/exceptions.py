@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_claid.api import errors
+from airflow_provider_claid.api.bill import opened_bill
 from airflow_provider_claid.api.errors import ClaidError
 
 __all__ = [
@@ -97,14 +98,32 @@ _FACES: dict[type[ClaidError], type[ClaidError]] = {
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Turn the errors of the core, raised inside, into those of this module, with all they carry."""
-    try:
-        yield
-    except ClaidError as error:
-        face = _FACES.get(type(error))
-        if face is None:
+    """
+    Turn the errors of the core, raised inside, into those of this module, with all they carry.
+
+    Any other exception that leaves after a request may have been billed (an execution timeout, an interrupt, a failing
+    XCom) becomes an error that Airflow does not retry: one place decides it, for the hook and the operators alike.
+    """
+    with opened_bill() as bill:
+        try:
+            yield
+        except ClaidError as error:
+            raise _face_of(error) from error.__cause__
+        except GeneratorExit:
             raise
-        twin = face.__new__(face, *error.args)
-        twin.args = error.args
-        twin.__dict__.update(error.__dict__)
-        raise twin.with_traceback(error.__traceback__) from error.__cause__
+        except BaseException as interruption:
+            if bill.billed == "no":
+                raise
+            what = f"Interrupted by {type(interruption).__name__} after the request left"
+            kind = ClaidPictureError if bill.billed == "yes" else ClaidUnknownOutcomeError
+            raise kind(f"{what}. {bill.receipt}".strip(), billed=bill.billed) from interruption
+
+
+def _face_of(error: ClaidError) -> ClaidError:
+    face = _FACES.get(type(error))
+    if face is None:
+        return error
+    twin = face.__new__(face, *error.args)
+    twin.args = error.args
+    twin.__dict__.update(error.__dict__)
+    return twin.with_traceback(error.__traceback__)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from airflow_provider_claid.api.answers import (
     read_storages,
     unavailable,
 )
+from airflow_provider_claid.api.bill import Item, current_bill
 from airflow_provider_claid.api.endpoint import Endpoint, is_loopback_host, user_agent
 from airflow_provider_claid.api.errors import (
     ClaidConfigurationError,
@@ -36,12 +37,12 @@ from airflow_provider_claid.api.errors import (
     ClaidUnknownOutcomeError,
 )
 from airflow_provider_claid.api.models import GenerateRequest, Storage
-from airflow_provider_claid.api.outcome import of_answer, of_silence
+from airflow_provider_claid.api.outcome import of_silence
 from airflow_provider_claid.api.redaction import mask_in_library_logs
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
-# A reused connection may wait one more second for its slot; servers close idle ones after 5 s at the earliest.
+# A reused connection may wait two more seconds for its slot; servers close idle ones after 5 s at the earliest.
 KEEPALIVE = 2.0
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 5
@@ -72,9 +73,11 @@ class OpenGate:
 class _Departure:
     """The trace of one request: waits at the gate on an open connection, and knows whether a byte may have left."""
 
-    def __init__(self, gate: Gate, on_sent: Callable[[], None]) -> None:
+    def __init__(self, gate: Gate, item: Item, deadline: asyncio.Timeout, patience: float) -> None:
         self._gate = gate
-        self._on_sent = on_sent
+        self._item = item
+        self._deadline = deadline
+        self._patience = patience
         self.sent = False
         self.reply: Reply | None = None
         self.held_back: BaseException | None = None
@@ -94,8 +97,9 @@ class _Departure:
         except BaseException as reason:
             self.held_back = reason
             raise
+        self._item.billed = "unknown"
         self.sent = True
-        self._on_sent()
+        self._deadline.reschedule(asyncio.get_running_loop().time() + self._patience)
 
 
 class ClaidClient:
@@ -109,11 +113,22 @@ class ClaidClient:
         """
         Send one billed `POST /v1/image/generate` (Claid API §2), never twice; costs 1 credit per picture.
 
-        Raises a kind of `ClaidError` that says whether it was billed, or unchanged what the gate raised. A
-        cancellation after the request left is a `ClaidUnknownOutcomeError` too: it may have been paid for.
+        Raises a kind of `ClaidError` that says whether it was billed, or unchanged what the gate raised. The open bill
+        (`api.bill`) knows at any moment what an interruption would mean.
         """
+        item = current_bill().add()
         body = request.model_dump_json(exclude_none=True).encode()
-        return read_generation(await self._exchange("POST", "/v1/image/generate", gate, body), self.endpoint)
+        try:
+            answer = read_generation(
+                await self._exchange("POST", "/v1/image/generate", gate, body, item), self.endpoint
+            )
+        except ClaidError as error:
+            item.billed = error.billed
+            raise
+        addresses = [image.uri for image in answer.response.output or ()]
+        item.receipt = f"Request {answer.request_id} made {addresses}."
+        item.billed = "yes"
+        return answer
 
     async def storage_types(self) -> list[Any]:
         """Ask `GET /v1/storage/storage-types` (scope Storage): never billed, so it serves as the connection test."""
@@ -130,20 +145,17 @@ class ClaidClient:
             raise unavailable(error.message, None) from error
         return read_list(reply, self.endpoint)
 
-    async def _exchange(self, method: str, path: str, gate: Gate, body: bytes | None = None) -> Reply:
+    async def _exchange(
+        self, method: str, path: str, gate: Gate, body: bytes | None = None, item: Item | None = None
+    ) -> Reply:
         """Send one request and return the reply, whole or as far as it came; raise if there is none."""
-        loop = asyncio.get_running_loop()
         deadline = asyncio.timeout(None)
-        departure = _Departure(gate, lambda: deadline.reschedule(loop.time() + self.endpoint.timeout))
+        departure = _Departure(gate, item or Item(), deadline, self.endpoint.timeout)
         try:
             async with deadline:
                 return await self._send(method, path, body, departure)
-        except GeneratorExit:
-            raise
-        except BaseException as cause:
-            # An execution timeout may strike at any line, as an exception of any kind: what counts is the bill.
-            unsent = cause is departure.held_back or not isinstance(cause, _TRANSPORT_ERRORS)
-            if unsent and not _in_doubt(departure):
+        except _TRANSPORT_ERRORS as cause:
+            if cause is departure.held_back:
                 raise
             if departure.reply is not None:
                 return departure.reply
@@ -170,13 +182,6 @@ class ClaidClient:
         if not sent and (misconfigured := _misconfiguration(cause, self.endpoint)):
             return misconfigured
         return failure(of_silence(sent=sent), self.endpoint, cause=cause)
-
-
-def _in_doubt(departure: _Departure) -> bool:
-    """Tell whether a cancelled request may have been billed: it left, and no refusal came back."""
-    if not departure.sent:
-        return False
-    return departure.reply is None or of_answer(departure.reply.status, readable=False).value.billed != "no"
 
 
 async def download(url: str, *, allow_loopback: bool, limit: int, patience: float) -> AsyncGenerator[bytes]:

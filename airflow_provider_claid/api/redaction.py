@@ -28,7 +28,7 @@ class _KeyFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.secrets: set[str] = set()
+        self.secrets: frozenset[str] = frozenset()
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
@@ -44,6 +44,6 @@ _key_filter = _KeyFilter()
 
 def mask_in_library_logs(secret: str) -> None:
     """Mask the secret in what the HTTP libraries of this process log from now on."""
-    _key_filter.secrets.add(secret)
+    _key_filter.secrets |= {secret}
     for name in _LIBRARY_LOGGERS:
         logging.getLogger(name).addFilter(_key_filter)

@@ -58,7 +58,7 @@ async def generate(account: Account, request: GenerateRequest) -> GenerateResult
             except ClaidNotSentError as error:
                 pause = pause_after(error, tries)
             else:
-                rate_limit = await pace.accepted(slot, answer.rate_headers)
+                rate_limit = pace.accepted(slot, answer.rate_headers)
                 images = answer.response.output or ()
                 return GenerateResult(request.input, images, answer.request_id, rate_limit, datetime.now(UTC))
         log.warning("Try %d of %d was not billed; the next in %.1f s at the earliest.", tries, MAX_TRIES, pause)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -113,13 +112,7 @@ async def run(job: ImageJob) -> JobResult:
         raise ClaidUnknownOutcomeError(message, billed="unknown", status=200, request_id=result.request_id)
     if (came := len(result.images)) < job.request.options.number_of_images:
         log.warning("Claid gave %d of %d pictures.", came, job.request.options.number_of_images)
-    try:
-        pictures = await _deliver(job, result, folder)
-    except asyncio.CancelledError as cause:
-        message = (
-            f"Stopped after the pictures were paid for. For {TEMPORARY_HOURS} hours they are at {_addresses(result)}"
-        )
-        raise ClaidPictureError(message, billed="yes", request_id=result.request_id) from cause
+    pictures = await _deliver(job, result, folder)
     return JobResult(result.request_id, came * CREDITS_PER_IMAGE, pictures)
 
 
@@ -184,7 +177,3 @@ async def _copy(job: ImageJob, result: GenerateResult, folder: Folder, number: i
 
 def _expiry(result: GenerateResult) -> str:
     return (result.answered_at + timedelta(hours=TEMPORARY_HOURS)).isoformat(timespec="seconds")
-
-
-def _addresses(result: GenerateResult) -> Sequence[str | None]:
-    return [image.uri for image in result.images]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import threading
 from collections.abc import Coroutine
@@ -10,7 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from airflow_provider_claid.api import client
-from airflow_provider_claid.api.errors import ClaidError
+from airflow_provider_claid.pacing import pacer
 
 T = TypeVar("T")
 
@@ -37,28 +38,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     Run the work to its end in this thread's event loop, which stays open for the next call (2.5 ms against 39).
 
     Anything that is not an ordinary exception (an execution timeout, an interrupt) stops the work and closes the
-    loop; if the work was in the middle of something that may have been paid for, its error says so and is raised
-    instead.
+    loop, so that no request is left behind.
     """
-    verdict: list[ClaidError] = []
-
-    async def observed() -> T:
-        try:
-            return await work
-        except ClaidError as error:
-            verdict.append(error)
-            raise
-
     if _local.runner is None:
         _local.runner = asyncio.Runner()
     try:
-        return _local.runner.run(observed())
+        # The context of this call, not of the loop's making: the open bill is in it.
+        return _local.runner.run(work, context=contextvars.copy_context())
     except Exception:
         raise
-    except BaseException as interruption:
+    except BaseException:
         close()
-        if verdict:
-            raise verdict[0] from interruption
         raise
 
 
@@ -76,6 +66,7 @@ async def _wind_up() -> None:
     for task in rest:
         task.cancel()
     await asyncio.gather(*rest, return_exceptions=True)
+    pacer.close()
     await client.close()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError, ClaidPictureError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
 from airflow_provider_claid.delivery.checks import (
     ON_FILTERED,
     OnFiltered,
@@ -137,10 +137,6 @@ class ClaidGenerateImageOperator(BaseOperator):
             self._hand_over(context, result, job.target)
             return deliverable(result, self.on_filtered)
 
-    def on_kill(self) -> None:
-        """Tell what a kill means for the bill; the answer of a request that left is lost with the process."""
-        log.warning("Killed: if its request had left, it may have been billed. A new try of this task pays again.")
-
     def _job(self, context: Context) -> ImageJob:
         from airflow_provider_claid.delivery.job import Identity, ImageJob
         from airflow_provider_claid.hooks.claid import ClaidHook
@@ -186,13 +182,7 @@ class ClaidGenerateImageOperator(BaseOperator):
         for number, picture in enumerate(result.pictures, 1):
             log.info("Picture %d: %s", number, picture.error or picture.uri)
         log.info("Request %s: %d credits, %d pictures.", result.request_id, result.credits, len(result.pictures))
-        try:
-            context["ti"].xcom_push(key=RESULT_KEY, value=value)
-        except Exception as cause:
-            message = (
-                f"The pictures are paid for and at {[picture.uri for picture in result.pictures]}, but XCom failed"
-            )
-            raise ClaidPictureError(message, billed="yes", request_id=result.request_id) from cause
+        context["ti"].xcom_push(key=RESULT_KEY, value=value)
 
     def _check_literals(self) -> None:
         """Check at parse time what needs no rendering; the rest is checked before anything is sent."""

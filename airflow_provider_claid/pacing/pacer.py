@@ -113,16 +113,23 @@ class Pacer:
         spread, self.spread = self.spread, 0.0
         return await self._step(partial(self._store.book, self.pace, instead_of=instead_of, spread=spread))
 
-    async def accepted(self, slot: Slot, rate_headers: Mapping[str, str]) -> RateLimit | None:
-        """Read the headers of an answer; they brake only where they say something that our bookings do not explain."""
+    def accepted(self, slot: Slot, rate_headers: Mapping[str, str]) -> RateLimit | None:
+        """
+        Read the headers of an answer; they brake only where they say something that our bookings do not explain.
+
+        Waits for nothing: the answer is paid for, and must not get lost on the way to its caller.
+        """
         limit = parse(rate_headers)
         if limit is None:
             return None
         self._heed_policies(limit)
-        used_up = None if limit.remaining is None else _exhausted(limit)
-        if used_up and not await self._step(partial(self._store.exhausted, slot.at, used_up)):
-            _warn_of_others("Claid counted more requests than this schedule booked")
+        if limit.remaining is not None and (used_up := _exhausted(limit)):
+            self._thread.submit(self._brake, slot.at, used_up)
         return limit
+
+    def _brake(self, at: float, used_up: Exhausted) -> None:
+        if not self._store.exhausted(at, used_up):
+            _warn_of_others("Claid counted more requests than this schedule booked")
 
     async def refused(self, slot: Slot, rate_headers: Mapping[str, str], retry_after: float | None) -> float:
         """Take note of a 429 and brake; return the seconds until another try makes sense."""
@@ -135,6 +142,10 @@ class Pacer:
             return used_up.reset
         await self._step(partial(self._store.close, retry_after))
         return retry_after
+
+    def close(self) -> None:
+        """End the thread, once it has done what it was given."""
+        self._thread.shutdown(wait=False)
 
     def _heed_policies(self, limit: RateLimit) -> None:
         """Keep to the server's announced limits where they are lower than the configured ones."""
@@ -189,6 +200,12 @@ def _warn_of_others(what: str) -> None:
             "requests_per_minute in the connection to this host's share of the account's limits.",
             what,
         )
+
+
+def close() -> None:
+    """Forget the pacers of the running event loop and end their threads."""
+    for each in _pacers.pop(asyncio.get_running_loop(), {}).values():
+        each.close()
 
 
 _inherited: list[object] = []

@@ -190,6 +190,20 @@ def test_an_execution_timeout_after_the_request_left_is_not_retried(sandbox, run
     assert totals(sandbox)["posts"] == 1
 
 
+def test_an_xcom_that_fails_after_the_payment_is_not_retried(sandbox, run_one, monkeypatch, log_text):
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    def fails(*_, **__):
+        raise RuntimeError("the API server is away")
+
+    monkeypatch.setattr(RuntimeTaskInstance, "xcom_push", fails)
+    run, ti = run_one()
+    assert (run.state, ti.try_number) == ("failed", 1)
+    assert "RuntimeError after the request left" in log_text.text
+    assert f"{sandbox.url}/tmp/" in log_text.text
+    assert totals(sandbox)["posts"] == 1
+
+
 def test_an_execution_timeout_before_the_request_left_is_retried(sandbox, run_one, monkeypatch):
     monkeypatch.setenv(
         "AIRFLOW_CONN_CLAID_DEFAULT",

@@ -21,6 +21,7 @@ from airflow_provider_claid.delivery import pictures
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.job import Identity, ImageJob, deliverable
 from airflow_provider_claid.delivery.sync import run
+from airflow_provider_claid.exceptions import airflow_errors
 
 
 @pytest.fixture(autouse=True)
@@ -233,8 +234,9 @@ def test_a_job_stopped_while_it_copies_says_where_the_pictures_are(sandbox, acco
         task.cancel()
         await task
 
-    with pytest.raises(ClaidPictureError, match="Stopped after the pictures were paid for") as caught:
+    with pytest.raises(ClaidPictureError, match="CancelledError after the request left") as caught, airflow_errors():
         run(stopped())
+    assert caught.value.billed == "yes"
     assert sandbox.url in str(caught.value)
 
 

@@ -10,11 +10,13 @@ import threading
 import time
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_claid.api.errors import ClaidAnswerLostError, ClaidUnknownOutcomeError
+from airflow_provider_claid.api.errors import ClaidUnknownOutcomeError
 from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.generate import generate
+from airflow_provider_claid.exceptions import airflow_errors
 
 REQUEST = check_request("a red bicycle", 1, 5.0, None)
 
@@ -84,23 +86,44 @@ def test_an_interruption_stops_the_work_and_closes_the_loop(interrupt_after):
 def test_an_interruption_of_a_request_that_left_says_that_it_may_be_paid(sandbox, account, interrupt_after):
     sandbox.fault("generate", "hang", seconds=30)
     interrupt_after(0.5)
-    with pytest.raises(ClaidUnknownOutcomeError) as caught:
+    with (
+        pytest.raises(ClaidUnknownOutcomeError, match="Interruption after the request left") as caught,
+        airflow_errors(),
+    ):
         sync.run(generate(account, REQUEST))
     assert isinstance(caught.value.__cause__, Interruption)
 
 
-def test_an_interruption_in_the_middle_of_a_step_says_so_too(sandbox, account, monkeypatch):
-    """The signal may also strike inside a coroutine of ours, where it is no cancellation."""
-    from airflow_provider_claid.api import client
+@pytest.mark.parametrize("kind", [Interruption, RuntimeError, AirflowException])
+@pytest.mark.parametrize(
+    ("place", "billed"),
+    [
+        ("airflow_provider_claid.api.client._read", "unknown"),
+        ("airflow_provider_claid.api.client.read_generation", "unknown"),
+        ("airflow_provider_claid.delivery.generate.GenerateResult", "yes"),
+    ],
+)
+def test_no_exception_of_any_kind_after_the_request_left_is_retried(sandbox, account, monkeypatch, kind, place, billed):
+    """An execution timeout, or a fault of our own, may strike at any line."""
 
-    async def struck(_):
-        raise Interruption
+    def struck(*_, **__):
+        raise kind("struck")
 
-    monkeypatch.setattr(client, "_read", struck)
-    with pytest.raises(ClaidAnswerLostError) as caught:
+    monkeypatch.setattr(place, struck)
+    with pytest.raises(AirflowFailException) as caught, airflow_errors():
         sync.run(generate(account, REQUEST))
-    assert caught.value.billed == "yes"
+    assert caught.value.billed == billed
     assert sandbox.report()["totals"]["posts"] == 1
+
+
+def test_an_exception_before_the_request_left_is_left_as_it_is(sandbox, account, monkeypatch):
+    def struck(*_, **__):
+        raise RuntimeError("struck")
+
+    monkeypatch.setattr("airflow_provider_claid.pacing.pacer.Slot.wait", struck)
+    with pytest.raises(RuntimeError, match="struck"), airflow_errors():
+        sync.run(generate(account, REQUEST))
+    assert sandbox.report()["totals"]["posts"] == 0
 
 
 def test_a_forked_child_makes_a_loop_and_a_client_of_its_own(sandbox, account):

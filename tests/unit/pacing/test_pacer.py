@@ -149,7 +149,7 @@ def test_the_headers_of_an_accepted_request_brake_where_others_used_the_minute(c
     async def accepted():
         pace = Pacer(MemoryStore(), Pace())
         async with pace.slot() as slot:
-            limit = await pace.accepted(slot, MINUTE_USED_UP)
+            limit = pace.accepted(slot, MINUTE_USED_UP)
         booking = await pace.book()
         return limit, booking.due - time.monotonic()
 
@@ -164,8 +164,8 @@ def test_a_lower_limit_that_claid_announces_is_kept(caplog):
         pace = Pacer(MemoryStore(), Pace())
         async with pace.slot() as slot:
             headers = {"ratelimit-limit": "60, 60;w=60, 2;w=1", "ratelimit-remaining": "59", "ratelimit-reset": "60"}
-            await pace.accepted(slot, headers)
-            await pace.accepted(slot, headers)
+            pace.accepted(slot, headers)
+            pace.accepted(slot, headers)
         return pace.pace
 
     assert asyncio.run(announced()) == Pace(2, 60)
@@ -176,7 +176,7 @@ def test_a_higher_limit_that_claid_announces_is_not_taken():
     async def announced():
         pace = Pacer(MemoryStore(), Pace())
         async with pace.slot() as slot:
-            await pace.accepted(slot, {"ratelimit-limit": "600, 600;w=60, 20;w=1", "ratelimit-remaining": "599"})
+            pace.accepted(slot, {"ratelimit-limit": "600, 600;w=60, 20;w=1", "ratelimit-remaining": "599"})
         return pace.pace
 
     assert asyncio.run(announced()) == Pace()

@@ -35,8 +35,12 @@ def main(folder: str, requirements: str) -> None:
 
 
 def run(command: list[str]) -> bool:
-    """Run a command whose output the user sees; tell whether it succeeded."""
-    return subprocess.run(command, check=False).returncode == 0
+    """Run a command and show what it says as it says it, but not uv's list of all packages; tell whether it succeeded."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            if not line.startswith((" + ", " - ", " ~ ")):
+                print("     ", line, end="", flush=True)
+    return process.returncode == 0
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main(folder: str, requirements: str) -> None:
 
 
 def run(command: list[str]) -> bool:
-    """Run a command and show what it says as it says it, but not uv's list of all packages; tell whether it succeeded."""
+    """Run a command, show what it says but for the list of all packages, and tell whether it succeeded."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout or ():
             if not line.startswith((" + ", " - ", " ~ ")):

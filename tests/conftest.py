@@ -8,9 +8,9 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
 import tempfile
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -31,6 +31,10 @@ for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_") or 
     del os.environ[name]
 
 import pytest  # noqa: E402
+from cryptography import x509  # noqa: E402
+from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
+from cryptography.x509.oid import NameOID  # noqa: E402
 
 from airflow_provider_claid.api.endpoint import Endpoint  # noqa: E402
 from airflow_provider_claid.delivery import sync  # noqa: E402
@@ -89,12 +93,23 @@ def _loops_closed():
     sync.close()
 
 
+def self_signed(host):
+    """Return a key and a certificate for it that is good for an hour."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(hours=1))
+    signed = builder.sign(key, hashes.SHA256())
+    plain = serialization.NoEncryption()
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(pem, form, plain) + signed.public_bytes(pem)
+
+
 @pytest.fixture
 def tls_server(tmp_path):
     """The port of a TLS server on this machine whose certificate nobody has signed."""
     certificate = tmp_path / "self-signed.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -keyout {0} -out {0}"
-    subprocess.run(command.format(certificate).split(), check=True, capture_output=True)
+    certificate.write_bytes(self_signed("localhost"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     listener = socket.create_server(("127.0.0.1", 0))

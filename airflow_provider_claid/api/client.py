@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -38,7 +37,7 @@ from airflow_provider_claid.api.errors import (
 )
 from airflow_provider_claid.api.models import GenerateRequest, Storage
 from airflow_provider_claid.api.outcome import of_silence
-from airflow_provider_claid.api.redaction import mask_in_library_logs
+from airflow_provider_claid.api.redaction import mask_in_library_logs, without
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
@@ -88,7 +87,7 @@ class _Departure:
             return
         if event.endswith(".send_request_headers.started"):
             await self._pass_gate()
-        elif event.endswith(".send_request_body.complete"):
+        elif self.sent and event.endswith(".send_request_body.complete"):
             self._gate.sent()
 
     async def _pass_gate(self) -> None:
@@ -142,7 +141,7 @@ class ClaidClient:
         try:
             reply = await self._exchange("GET", path, OpenGate())
         except ClaidUnknownOutcomeError as error:
-            raise unavailable(error.message, None) from error
+            raise unavailable("the connection broke", None) from error
         return read_list(reply, self.endpoint)
 
     async def _exchange(
@@ -154,12 +153,14 @@ class ClaidClient:
         try:
             async with deadline:
                 return await self._send(method, path, body, departure)
-        except _TRANSPORT_ERRORS as cause:
-            if cause is departure.held_back:
+        except _TRANSPORT_ERRORS as error:
+            if error is departure.held_back:
                 raise
-            if departure.reply is not None:
-                return departure.reply
-            raise self._silence(cause, sent=departure.sent) from cause
+            cause = error
+        if departure.reply is not None:
+            return departure.reply
+        # Outside the except block, so that a cause which quotes the key is in no chain.
+        raise self._silence(cause, sent=departure.sent) from without(cause, self.endpoint.api_key)
 
     async def _send(self, method: str, path: str, body: bytes | None, departure: _Departure) -> Reply:
         headers = self.endpoint.headers()
@@ -261,13 +262,15 @@ def _misconfiguration(cause: BaseException, endpoint: Endpoint) -> ClaidConfigur
     return None
 
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+_clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
 
 
 def _http() -> httpx.AsyncClient:
     """Return the one client of this process and event loop; a forked child has another loop, so another client."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
+        for ended in [each for each in _clients if each.is_closed()]:
+            del _clients[ended]
         _clients[loop] = httpx.AsyncClient(
             # None: a server on this machine is never reached through a proxy.
             mounts={"http://": None},

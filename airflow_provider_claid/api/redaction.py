@@ -7,7 +7,14 @@ from typing import Any
 
 MASK = "***"
 
-_LIBRARY_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
+_LIBRARY_LOGGERS = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+)
 
 
 def redact(value: Any, secret: str) -> Any:
@@ -21,6 +28,16 @@ def redact(value: Any, secret: str) -> Any:
     if isinstance(value, list | tuple):
         return [redact(item, secret) for item in value]
     return value
+
+
+def without(cause: BaseException, secret: str) -> BaseException | None:
+    """Return the cause of an error, or None if it, or what caused it, quotes the secret (h11 quotes broken lines)."""
+    link: BaseException | None = cause
+    while link is not None:
+        if secret in f"{link} {link!r} {link.args}":
+            return None
+        link = link.__cause__ or link.__context__
+    return cause
 
 
 class _KeyFilter(logging.Filter):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import ValidationError
 
@@ -62,32 +62,37 @@ def check_request(
 
 def parse_target(save_to: str, storage_conn_id: str | None) -> Target:
     """Read `save_to`; a connection id in it (`s3://id@bucket/`) counts as `storage_conn_id`."""
+    parts = _split_address(save_to)
+    inline, _, host = parts.netloc.rpartition("@")
+    local = parts.scheme == "file"
+    faults = {
+        "Begin with a scheme; a local path is file:///path/.": not parts.scheme or "://" not in save_to,
+        "Storages connected to Claid go into output_folder.": parts.scheme == "storage",
+        "A web address cannot be written to.": parts.scheme in {"http", "https"},
+        "Leave out ? and #.": bool(parts.query or parts.fragment),
+        f"It names the connection {inline!r}, storage_conn_id names {storage_conn_id!r}: leave one out.": bool(
+            inline and storage_conn_id and inline != storage_conn_id
+        ),
+        "A local folder has three slashes: file:///path/.": local and bool(host or not parts.path.startswith("/")),
+        "The bucket is missing.": not local and not host,
+    }
+    for fix, found in faults.items():
+        if found:
+            raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, fix)
+    return Target(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/", parts.scheme, inline or storage_conn_id)
+
+
+def _split_address(save_to: str) -> SplitResult:
     if not isinstance(save_to, str):
         raise ClaidInputError("save_to", f"{save_to!r:.60}", _FOLDER_FORM)
-    parts = urlsplit(save_to)
-    if not parts.scheme or "://" not in save_to:
-        raise ClaidInputError(
-            "save_to", repr(save_to), _FOLDER_FORM, "Begin with a scheme; a local path is file:///path/."
-        )
-    if parts.scheme == "storage":
-        raise ClaidInputError(
-            "save_to", repr(save_to), _FOLDER_FORM, "Storages connected to Claid go into output_folder."
-        )
-    if parts.scheme in {"http", "https"}:
-        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, "A web address cannot be written to.")
-    if parts.query or parts.fragment:
-        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, "Leave out ? and #.")
-    inline, _, host = parts.netloc.rpartition("@")
-    if inline and storage_conn_id and inline != storage_conn_id:
-        fix = f"It names the connection {inline!r}, storage_conn_id names {storage_conn_id!r}: leave one out."
-        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, fix)
-    if parts.scheme == "file" and (host or not parts.path.startswith("/")):
-        raise ClaidInputError(
-            "save_to", repr(save_to), _FOLDER_FORM, "A local folder has three slashes: file:///path/."
-        )
-    if parts.scheme != "file" and not host:
-        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, "The bucket is missing.")
-    return Target(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/", parts.scheme, inline or storage_conn_id)
+    try:
+        parts = urlsplit(save_to)
+    except ValueError as cause:
+        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, f"{cause}.") from None
+    if ":" in parts.netloc.rpartition("@")[0]:
+        fix = "Put the credentials into an Airflow connection and name it in storage_conn_id."
+        raise ClaidInputError("save_to", "an address with credentials (not shown)", _FOLDER_FORM, fix)
+    return parts
 
 
 def check_name(filename: str) -> str:

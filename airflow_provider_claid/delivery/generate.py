@@ -70,12 +70,12 @@ def pause_after(error: ClaidError, tries: int, jitter: float | None = None) -> f
     """
     Decide how many seconds to wait before the next try, or raise the error where there is to be none.
 
-    A refused request waits at the pacer, which the refusal has closed; one that did not leave backs off, doubling,
-    with full `jitter` (0 to 1).
+    Where the server said how long, the request waits at the pacer, which the refusal has closed; else it backs off,
+    doubling, with full `jitter` (0 to 1).
     """
     if tries >= MAX_TRIES or not error.retryable or (error.retry_after or 0) > LONGEST_PAUSE:
         raise error
     log.warning("%s", error)
-    if isinstance(error, ClaidRateLimitError):
+    if error.retry_after is not None:
         return 0.0
     return FIRST_PAUSE * float(2 ** (tries - 1)) * (0.5 + 0.5 * (random.random() if jitter is None else jitter))

@@ -57,7 +57,7 @@ class Header:
 
 
 def sniff(head: bytes) -> Header:
-    """Read type and size from the first `HEAD_BYTES`; raise `BadPictureError` if they are no picture's."""
+    """Read type and size from the first `HEAD_BYTES` or more; raise `BadPictureError` if they are no picture's."""
     for reader in (_png, _webp, _jpeg, _avif):
         try:
             found = reader(head)
@@ -85,8 +85,8 @@ def check_end(header: Header, head: bytes, tail: bytes, size: int) -> None:
 
 def check(data: bytes, *, width: int | None = None, height: int | None = None) -> Header:
     """Check a whole file: type, structure to the end (with the checksums of a PNG) and the promised size."""
-    header = sniff(data[:HEAD_BYTES])
-    check_end(header, data[:HEAD_BYTES], data[-TAIL_BYTES:], len(data))
+    header = sniff(data)
+    check_end(header, data, data[-TAIL_BYTES:], len(data))
     if header.format == "PNG":
         _check_png_chunks(data)
     if (width or header.width, height or header.height) != (header.width, header.height):
@@ -165,10 +165,11 @@ def _avif(head: bytes) -> Header | None:
     """Find the largest `ispe` (ISO/IEC 23008-12 §6.5.3): the picture's, not its thumbnail's or a tile's."""
     if head[4:8] != b"ftyp" or not {head[at : at + 4] for at in range(8, 64, 4)} & {b"avif", b"avis"}:
         return None
-    sizes, at = [], head.find(b"ispe")
-    while 0 <= at <= len(head) - 16:
-        sizes.append((int.from_bytes(head[at + 8 : at + 12], "big"), int.from_bytes(head[at + 12 : at + 16], "big")))
-        at = head.find(b"ispe", at + 4)
+    # An ispe box has 20 bytes: the letters alone may also stand in the compressed picture.
+    sizes, at = [], head.find(b"\x00\x00\x00\x14ispe")
+    while 0 <= at <= len(head) - 20:
+        sizes.append((int.from_bytes(head[at + 12 : at + 16], "big"), int.from_bytes(head[at + 16 : at + 20], "big")))
+        at = head.find(b"\x00\x00\x00\x14ispe", at + 20)
     if not sizes:
         return None
     width, height = max(sizes, key=lambda size: size[0] * size[1])

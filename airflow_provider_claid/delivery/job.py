@@ -26,6 +26,7 @@ from airflow_provider_claid.delivery.checks import OnFiltered, Target
 from airflow_provider_claid.delivery.generate import GenerateResult, generate
 from airflow_provider_claid.delivery.pictures import fetch
 from airflow_provider_claid.delivery.storage import Folder, open_folder
+from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +103,10 @@ async def run(job: ImageJob) -> JobResult:
     """
     Pay for the pictures and bring them to where they last; costs 1 credit each.
 
-    The target is opened first, so that nothing is paid for pictures that could not be put there. Afterwards every
-    picture is tried by itself: one that cannot be delivered is in the result with its `error`.
+    The target is opened first: an unknown scheme, a folder that cannot be written or broken credentials cost nothing.
+    Afterwards every picture is tried by itself: one that cannot be delivered is in the result with its `error`.
     """
-    folder = await asyncio.to_thread(open_folder, job.target) if job.target else None
+    folder = await in_thread(open_folder, job.target) if job.target else None
     result = await generate(job.account, job.request)
     if not result.images:
         message = "Claid answered without any picture"
@@ -158,7 +159,7 @@ async def _copy(job: ImageJob, result: GenerateResult, folder: Folder, number: i
     try:
         fetched = await fetch(image, allow_loopback=job.account.endpoint.is_loopback)
         name = f"{job.name}-{number}.{fetched.header.extension}"
-        uri = await asyncio.to_thread(folder.publish, name, fetched.data, fetched.header.mime)
+        uri = await in_thread(folder.publish, name, fetched.data, fetched.header.mime)
     except Exception as cause:  # noqa: BLE001 - paid for: whatever went wrong must not lose its neighbours
         reason = cause.message if isinstance(cause, ClaidError) else f"{type(cause).__name__}: {cause}"
         log.warning("Picture %d of request %s was not delivered: %s", number, result.request_id, reason)

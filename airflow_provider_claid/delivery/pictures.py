@@ -13,6 +13,7 @@ from airflow_provider_claid.api.client import download
 from airflow_provider_claid.api.errors import ClaidPictureError
 from airflow_provider_claid.api.models import GeneratedImage
 from airflow_provider_claid.delivery.images import BadPictureError, Header, check, is_black
+from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +26,12 @@ TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Fetched:
-    """A picture as it came: its bytes, what they are, and whether it is the content filter's black one."""
+    """A picture as it came: its bytes, what they are, and whether it is the filter's black one (None: unknowable)."""
 
     data: bytes
     header: Header
     sha256: str
-    filtered: bool
+    filtered: bool | None
 
 
 async def fetch(image: GeneratedImage, *, allow_loopback: bool) -> Fetched:
@@ -57,9 +58,12 @@ async def _fetch_once(image: GeneratedImage, url: str, *, allow_loopback: bool) 
     ):
         async for chunk in chunks:
             data += chunk
-    return await asyncio.to_thread(_examine, bytes(data), image)
+    return await in_thread(_examine, bytes(data), image)
 
 
 def _examine(data: bytes, image: GeneratedImage) -> Fetched:
     header = check(data, width=image.width, height=image.height)
-    return Fetched(data, header, hashlib.sha256(data).hexdigest(), filtered=bool(is_black(data, header)))
+    filtered = is_black(data, header)
+    if filtered is None:
+        log.warning("Whether this %s is the content filter's black picture needs Pillow: install it.", header.format)
+    return Fetched(data, header, hashlib.sha256(data).hexdigest(), filtered)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import sys
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -16,21 +17,41 @@ from airflow_provider_claid.pacing import pacer
 T = TypeVar("T")
 
 
+class _Shell:
+    """An event loop of one thread; it is closed with the thread."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+        self._closed = False
+
+    def close(self) -> None:
+        """Stop what runs in the loop, close its connections and the loop."""
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(Exception):
+            self.runner.run(_wind_up())
+        self.runner.close()
+
+    def __del__(self) -> None:
+        # Inside another loop, which may collect this one, nothing can be awaited: its sockets go with it.
+        if not sys.is_finalizing() and not _inside_loop():
+            with suppress(Exception):
+                self.close()
+
+
 class _Local(threading.local):
-    runner: asyncio.Runner | None = None
+    shell: _Shell | None = None
 
 
 _local = _Local()
-_inherited: list[asyncio.Runner] = []
+_inherited: list[_Shell] = []
 
 
 def refuse_inside_loop(instead: str) -> None:
     """Raise a RuntimeError that names what to await `instead`, if this thread runs an event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError(f"This thread runs an event loop already: await {instead} instead. Nothing was sent.")
+    if _inside_loop():
+        raise RuntimeError(f"This thread runs an event loop already: await {instead} instead. Nothing was sent.")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -40,11 +61,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     Anything that is not an ordinary exception (an execution timeout, an interrupt) stops the work and closes the
     loop, so that no request is left behind.
     """
-    if _local.runner is None:
-        _local.runner = asyncio.Runner()
+    if _local.shell is None:
+        _local.shell = _Shell()
     try:
         # The context of this call, not of the loop's making: the open bill is in it.
-        return _local.runner.run(work, context=contextvars.copy_context())
+        return _local.shell.runner.run(work, context=contextvars.copy_context())
     except Exception:
         raise
     except BaseException:
@@ -54,11 +75,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def close() -> None:
     """Stop what runs in this thread's event loop, close its connections and the loop."""
-    runner, _local.runner = _local.runner, None
-    if runner is not None:
-        with suppress(Exception):
-            runner.run(_wind_up())
-        runner.close()
+    shell, _local.shell = _local.shell, None
+    if shell is not None:
+        shell.close()
+
+
+def _inside_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _wind_up() -> None:
@@ -72,9 +99,9 @@ async def _wind_up() -> None:
 
 def _after_fork() -> None:
     """Leave the parent's loop alone: even to collect it would unregister the parent's sockets."""
-    if _local.runner is not None:
-        _inherited.append(_local.runner)
-        _local.runner = None
+    if _local.shell is not None:
+        _inherited.append(_local.shell)
+        _local.shell = None
 
 
 os.register_at_fork(after_in_child=_after_fork)

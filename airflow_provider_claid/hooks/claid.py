@@ -88,12 +88,12 @@ class ClaidHook(BaseHook):
             with airflow_errors():
                 sync.run(ClaidClient(self.account().endpoint).storage_types())
         except ClaidPermissionError:
-            return (
-                True,
-                "Claid accepted the key. It lacks the Storage scope, which only storage:// look-ups need.",
-            )
+            return True, "Claid accepted the key. It lacks the Storage scope, which only storage:// look-ups need."
         except ClaidError as error:
             return False, str(error)
+        finally:
+            # The API server asks from threads that come and go.
+            sync.close()
         return True, "Claid accepted the key."
 
     def account(self) -> Account:
@@ -151,5 +151,10 @@ def pacing_dir() -> Path:
             "nothing",
             "Records are not built yet: remove it, or retries seem protected.",
         )
-    configured = conf.get(CONFIG_SECTION, "pacing_dir", fallback="")
-    return Path(configured) if configured else default_folder()
+    configured = Path(conf.get(CONFIG_SECTION, "pacing_dir", fallback="") or default_folder())
+    if not configured.is_absolute():
+        accepted = "an absolute path"
+        raise ClaidConfigurationError(
+            "[claid] pacing_dir", f"{str(configured)!r}", accepted, "All processes must share it."
+        )
+    return configured

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +34,7 @@ class AirflowConnection(Protocol):
     """What we read of an Airflow connection, of any Airflow version."""
 
     conn_id: str
+    conn_type: str | None
     host: str | None
     port: int | None
     schema: str | None
@@ -48,17 +48,18 @@ def account_from(connection: AirflowConnection, pacing_dir: Path) -> Account:
     form = _Form(connection)
     if unknown := sorted(form.extra.keys() - _EXTRA):
         log.warning("Connection %r: extra %s is not known and not used.", connection.conn_id, ", ".join(unknown))
+    form.check_type()
     key = form.api_key()
     limits = Pace(
-        form.number("requests_per_second", 4.0, at_most=10_000),
-        int(form.number("requests_per_minute", 120, whole=True)),
+        form.number("requests_per_second", 4.0, 1 / 60, 10_000),
+        int(form.number("requests_per_minute", 120, 1, 1_000_000, whole=True)),
     )
     for name, fix in _LATER.items():
         if form.extra.get(name) not in (None, ""):
             raise form.wrong(name, repr(form.extra[name]), "nothing", fix)
     return Account(
         name=form.text("account") or hashlib.blake2b(key.encode(), digest_size=16, person=b"claid-account").hexdigest(),
-        endpoint=Endpoint(key, form.base_url(), form.number("request_timeout", 180.0, at_most=3600)),
+        endpoint=Endpoint(key, form.base_url(), form.number("request_timeout", 180.0, 0.1, 3600)),
         pace=limits,
         pacing_dir=pacing_dir,
         storages=form.storages(),
@@ -71,7 +72,14 @@ class _Form:
         self.extra = self._parse_extra(connection.extra)
 
     def wrong(self, field: str, came: str, accepted: str, fix: str = "") -> ClaidConfigurationError:
+        if "@" in came:
+            came = "an address with user info (not shown)"
         return ClaidConfigurationError(f"Connection {self._connection.conn_id!r}, {field}", came, accepted, fix)
+
+    def check_type(self) -> None:
+        if self._connection.conn_type not in (None, "", "claid"):
+            fix = "The password of another service must not be sent to Claid."
+            raise self.wrong("conn_type", repr(self._connection.conn_type), "claid", fix)
 
     def api_key(self) -> str:
         key = (self._connection.password or "").strip()
@@ -142,17 +150,17 @@ class _Form:
             raise self.wrong(f"extra {name}", f"{value!r:.60}", "a text")
         return value
 
-    def number(self, name: str, default: float, *, whole: bool = False, at_most: float = 1_000_000) -> float:
+    def number(self, name: str, default: float, at_least: float, at_most: float, *, whole: bool = False) -> float:
         value = self.extra.get(name)
         if value in (None, ""):
             return default
         kind = "whole number" if whole else "number"
-        accepted = f"a {kind} over 0, at most {at_most:g}, or the same as a text"
+        accepted = f"a {kind} from {at_least:.3g} to {at_most:g}, or the same as a text"
         try:
             found = float("nan") if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):
             found = float("nan")
-        if not math.isfinite(found) or not 0 < found <= at_most or (whole and found != int(found)):
+        if not at_least <= found <= at_most or (whole and found != int(found)):
             raise self.wrong(f"extra {name}", f"{value!r:.60}", accepted, f"Leave it empty for {default:g}.")
         return found
 

@@ -58,6 +58,7 @@ class ClaidGenerateImageOperator(BaseOperator):
     :param save_to: the URI of a folder, any `ObjectStoragePath` such as `s3://bucket/folder/` or `file:///folder/`,
         into which the pictures are copied after a check (templated). With neither, the addresses die in 24 hours.
     :param filename: what the copies are called; `-1.png`, `-2.png` … are added (templated). Default: the job key.
+        Mapped tasks need names that differ, `{{ ti.map_index }}` say: an equal name is overwritten.
     :param claid_conn_id: the Airflow connection with the API key (templated).
     :param storage_conn_id: the Airflow connection for `save_to`; None is the default of its scheme (templated).
     :param on_filtered: what a black picture of Claid's content filter does: `fail` the task, once all pictures are
@@ -142,13 +143,14 @@ class ClaidGenerateImageOperator(BaseOperator):
         from airflow_provider_claid.hooks.claid import ClaidHook
 
         request, target = self._request(), self._target()
+        self._check_map_index(context)
         ti = context["ti"]
         identity = Identity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
         name = check_name(self.filename) if self.filename else identity.key()
         if target is None and request.output is None:
             log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
-        if target is not None and target.conn_id:
-            self._look_up_storage(target.conn_id)
+        if conn_id := target.conn_id if target else self.storage_conn_id:
+            self._look_up_storage(conn_id)
         return ImageJob(ClaidHook(self.claid_conn_id).account(), request, name, target)
 
     def _request(self) -> GenerateRequest:
@@ -163,7 +165,25 @@ class ClaidGenerateImageOperator(BaseOperator):
     def _target(self) -> Target | None:
         if self.save_to and self.output_folder:
             raise ClaidInputError("save_to", "a value together with output_folder", "one of the two", "Leave one out.")
+        for name in ("save_to", "output_folder"):
+            if getattr(self, name) == "":
+                raise ClaidInputError(name, "nothing", "a folder", "Leave it out for addresses that die in 24 hours.")
+        if self.filename and not self.save_to:
+            raise ClaidInputError(
+                "filename", f"{self.filename!r:.80} without save_to", "a name of copies", "Add save_to."
+            )
         return parse_target(self.save_to, self.storage_conn_id) if self.save_to else None
+
+    def _check_map_index(self, context: Context) -> None:
+        """Render what Airflow renders after execute: a fault in it then would fail, and retry, a paid task."""
+        template = getattr(self, "map_index_template", None)
+        if template is None:
+            return
+        try:
+            self.get_template_env().from_string(template).render(context)
+        except Exception as cause:
+            fix = f"It fails with {type(cause).__name__}: {cause}."
+            raise ClaidInputError("map_index_template", f"{template!r:.80}", "a template that renders", fix) from cause
 
     def _look_up_storage(self, conn_id: str) -> None:
         from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -178,7 +198,7 @@ class ClaidGenerateImageOperator(BaseOperator):
             ) from None
 
     def _hand_over(self, context: Context, result: JobResult, target: Target | None) -> None:
-        value = result.to_json() | {"storage_conn_id": target.conn_id if target else None}
+        value = result.to_json() | {"storage_conn_id": target.conn_id if target else self.storage_conn_id}
         for number, picture in enumerate(result.pictures, 1):
             log.info("Picture %d: %s", number, picture.error or picture.uri)
         log.info("Request %s: %d credits, %d pictures.", result.request_id, result.credits, len(result.pictures))
@@ -187,6 +207,9 @@ class ClaidGenerateImageOperator(BaseOperator):
     def _check_literals(self) -> None:
         """Check at parse time what needs no rendering; the rest is checked before anything is sent."""
         self._refuse_what_is_not_built()
+        if getattr(self, "multiple_outputs", False):
+            # Airflow takes the list apart after execute, fails, and would retry a paid task.
+            raise ClaidInputError("multiple_outputs", "True", "False", "The operator returns one list of URIs.")
         if self.on_filtered not in ON_FILTERED:
             raise ClaidInputError("on_filtered", repr(self.on_filtered), " or ".join(map(repr, ON_FILTERED)))
         stand_in = {
@@ -205,7 +228,7 @@ class ClaidGenerateImageOperator(BaseOperator):
             values["output_folder"] or None,
             output_name="output_folder",
         )
-        if _is_literal(self.save_to) and _is_literal(self.output_folder) and _is_literal(self.storage_conn_id):
+        if all(map(_is_literal, (self.save_to, self.output_folder, self.storage_conn_id, self.filename))):
             self._target()
         if self.filename and _is_literal(self.filename):
             check_name(self.filename)

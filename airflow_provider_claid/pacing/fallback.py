@@ -42,18 +42,22 @@ class FallbackStore:
         )
 
     def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
-        """Note a 429; a quarter explains nothing, so that one counts as explained."""
-        return self._either(
-            lambda: self._first.refused(at, pace, exhausted),
-            lambda: self._second.refused(at, pace.share(SHARE), exhausted) or True,
-        )
+        """Note a 429; while the first store fails, nobody is blamed for it."""
+
+        def by_the_second() -> bool:
+            self._second.refused(at, pace.share(SHARE), exhausted)
+            return True
+
+        return self._either(lambda: self._first.refused(at, pace, exhausted), by_the_second)
 
     def exhausted(self, at: float, exhausted: Exhausted) -> bool:
-        """Note a window's last request; a quarter explains nothing, so that one counts as explained."""
-        return self._either(
-            lambda: self._first.exhausted(at, exhausted),
-            lambda: self._second.exhausted(at, exhausted) or True,
-        )
+        """Note a window's last request; while the first store fails, nobody is blamed for it."""
+
+        def by_the_second() -> bool:
+            self._second.exhausted(at, exhausted)
+            return True
+
+        return self._either(lambda: self._first.exhausted(at, exhausted), by_the_second)
 
     def close(self, seconds: float) -> None:
         """Let nobody send for this long."""
@@ -69,12 +73,12 @@ class FallbackStore:
 
     def _failed(self, cause: StoreError) -> None:
         with self._lock:
+            again = time.monotonic() < self._again_at + 2 * RETRY_SECONDS
             self._again_at = time.monotonic() + RETRY_SECONDS
             known = str(cause) in self._warned
             self._warned.add(str(cause))
+        if not again:
+            # What the first store has just booked is not known to the second.
+            self._second.close(1.0)
         if not known:
-            log.warning(
-                "%s. Until it works again this process sends at a quarter of the account's limits. "
-                "Set [claid] pacing_dir to a local folder that only this user can write.",
-                cause,
-            )
+            log.warning("%s. Until it works again, this sends at a quarter of the account's limits.", cause)

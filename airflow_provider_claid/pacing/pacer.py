@@ -7,18 +7,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 from airflow_provider_claid.pacing.fallback import FallbackStore
 from airflow_provider_claid.pacing.headers import RateLimit, parse
 from airflow_provider_claid.pacing.schedule import Exhausted, Pace
-from airflow_provider_claid.pacing.sqlite import SQLiteStore
+from airflow_provider_claid.pacing.sqlite import SQLiteStore, spare_folders
 from airflow_provider_claid.pacing.store import Booking, MemoryStore, Store
 
 log = logging.getLogger(__name__)
@@ -28,6 +27,12 @@ APPROACH = 1.0
 
 TOLERANCE = 0.02
 """Seconds that a request may leave late; one that would be later books anew."""
+
+LAST_RESORT_SECONDS = 16.0
+"""Seconds over which processes without any store spread their first requests: they cannot know of each other."""
+
+PATIENCE = 0.25
+"""Seconds after its send time for which a request that is still connecting keeps its process's turn."""
 
 T = TypeVar("T")
 
@@ -43,6 +48,7 @@ class Slot:
         self._pacer = pacer
         self._booking = booking
         self._release = release
+        self._tolerance = TOLERANCE
 
     @property
     def at(self) -> float:
@@ -50,19 +56,32 @@ class Slot:
         return self._booking.at
 
     async def send(self, request: Callable[[Slot], Awaitable[T]]) -> T:
-        """Start the request shortly before its time, again if the time moved away while it was being started."""
+        """
+        Start the request shortly before its time, again if the time moved away while it was being started.
+
+        One whose connection is not open in time lets the next take the turn meanwhile.
+        """
         while True:
             await asyncio.sleep(max(0.0, self._booking.due - APPROACH - time.monotonic()))
+            overdue = max(0.0, self._booking.due - time.monotonic()) + PATIENCE
+            timer = asyncio.get_running_loop().call_later(overdue, self._release)
             try:
                 return await request(self)
             except TooEarlyError:
                 continue
+            finally:
+                timer.cancel()
 
     async def wait(self) -> None:
-        """Return when the request may leave; a slot that was missed is given back and booked anew."""
+        """
+        Return when the request may leave; a slot that was missed is given back and booked anew.
+
+        Each miss doubles what counts as late, so that a busy event loop sends at all; the spacing widens by it.
+        """
         while True:
             ahead = self._booking.due - time.monotonic()
-            if ahead < -TOLERANCE:
+            if ahead < -self._tolerance:
+                self._tolerance *= 2
                 self._booking = await self._pacer.book(instead_of=self._booking.at)
             elif ahead > 2 * APPROACH:
                 raise TooEarlyError
@@ -131,17 +150,18 @@ class Pacer:
         if not self._store.exhausted(at, used_up):
             _warn_of_others("Claid counted more requests than this schedule booked")
 
-    async def refused(self, slot: Slot, rate_headers: Mapping[str, str], retry_after: float | None) -> float:
-        """Take note of a 429 and brake; return the seconds until another try makes sense."""
-        limit = parse(rate_headers) or RateLimit()
-        self._heed_policies(limit)
-        used_up = _exhausted(limit) or Exhausted(window=1.0, limit=int(self.pace.per_second) or 1, reset=1.0)
+    async def refused(self, slot: Slot, rate_headers: Mapping[str, str], retry_after: float | None) -> float | None:
+        """Take note of a 429 and brake; return the seconds until another try makes sense, None if nobody said."""
+        limit = parse(rate_headers)
+        self._heed_policies(limit or RateLimit())
+        a_second = Exhausted(window=1.0, limit=max(1, int(self.pace.per_second)), reset=1.0)
+        used_up = (_exhausted(limit) if limit else None) or a_second
         if not await self._step(partial(self._store.refused, slot.at, self.pace, used_up)):
             _warn_of_others("Claid refused a request that this schedule does not explain")
-        if retry_after is None:
-            return used_up.reset
-        await self._step(partial(self._store.close, retry_after))
-        return retry_after
+        if retry_after is not None:
+            await self._step(partial(self._store.close, retry_after))
+            return retry_after
+        return used_up.reset if limit else None
 
     def close(self) -> None:
         """End the thread, once it has done what it was given."""
@@ -174,7 +194,7 @@ def _exhausted(limit: RateLimit) -> Exhausted | None:
     return Exhausted(limit.window, limit.limit, min(limit.window if limit.reset is None else limit.reset, limit.window))
 
 
-_pacers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, Path, Pace], Pacer]] = WeakKeyDictionary()
+_pacers: dict[asyncio.AbstractEventLoop, dict[tuple[str, Path, Pace], Pacer]] = {}
 _stores: dict[tuple[str, Path], Store] = {}
 _stores_lock = threading.Lock()
 _warned_of_others = False
@@ -182,13 +202,35 @@ _warned_of_others = False
 
 def pacer(account: str, pace: Pace, folder: Path) -> Pacer:
     """Return the pacer of this account for the running event loop; the schedule is shared by all of this host."""
-    pacers = _pacers.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    if loop not in _pacers:
+        for ended in [each for each in _pacers if each.is_closed()]:
+            _end(_pacers.pop(ended).values())
+    pacers = _pacers.setdefault(loop, {})
     if (account, folder, pace) not in pacers:
         with _stores_lock:
             if (account, folder) not in _stores:
-                _stores[account, folder] = FallbackStore(SQLiteStore(folder, account), MemoryStore())
+                _stores[account, folder] = host_store(account, folder)
         pacers[account, folder, pace] = Pacer(_stores[account, folder], pace)
     return pacers[account, folder, pace]
+
+
+def host_store(account: str, folder: Path) -> Store:
+    """Make the store of this host: the configured folder, else another of this host, else this process's memory."""
+    last_resort: Store = MemoryStore(start_within=LAST_RESORT_SECONDS)
+    for each in spare_folders(folder):
+        last_resort = FallbackStore(SQLiteStore(each, account), last_resort)
+    return FallbackStore(SQLiteStore(folder, account), last_resort)
+
+
+def close() -> None:
+    """Forget the pacers of the running event loop and end their threads."""
+    _end(_pacers.pop(asyncio.get_running_loop(), {}).values())
+
+
+def _end(pacers: Iterable[Pacer]) -> None:
+    for each in pacers:
+        each.close()
 
 
 def _warn_of_others(what: str) -> None:
@@ -202,21 +244,10 @@ def _warn_of_others(what: str) -> None:
         )
 
 
-def close() -> None:
-    """Forget the pacers of the running event loop and end their threads."""
-    for each in _pacers.pop(asyncio.get_running_loop(), {}).values():
-        each.close()
-
-
-_inherited: list[object] = []
-
-
 def _after_fork() -> None:
-    """Start anew in a forked child: a thread of the parent may have held the locks of what it inherited."""
+    """Start anew in a forked child: a thread of the parent may have held a lock of what it inherited."""
     global _stores_lock  # noqa: PLW0603
     _stores_lock = threading.Lock()
-    # Kept alive: closing what the parent still uses would disturb the parent.
-    _inherited.append((dict(_stores), _pacers.copy()))
     _stores.clear()
     _pacers.clear()
 

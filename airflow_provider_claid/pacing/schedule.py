@@ -19,8 +19,8 @@ GUARD_START = 0.05
 GUARD_STEP = 0.03
 GUARD_CAP = 0.5
 GUARD_DECAY = 0.99
-# Bookings further ahead than this come from another boot or a restored disk, not from a queue.
-HORIZON = 3600.0
+# Bookings that a longer queue than this would need come from another boot or a restored disk.
+LONGEST_QUEUE = 7200
 LONGEST_BRAKE = 120.0
 # Sums of seconds are equal within this.
 EPSILON = 1e-6
@@ -69,7 +69,7 @@ class Schedule:
         """
         if instead_of is not None:
             self._remove(instead_of)
-        self._forget(now)
+        self._forget(now, pace)
         self.guard = GUARD_START + (self.guard - GUARD_START) * GUARD_DECAY
         self.widen(spread)
         at = self._earliest_legal(max(now, self.closed_until), pace)
@@ -120,9 +120,10 @@ class Schedule:
         if index < len(self.bookings) and self.bookings[index] == at:
             del self.bookings[index]
 
-    def _forget(self, now: float) -> None:
-        del self.bookings[bisect_right(self.bookings, now + HORIZON) :]
-        del self.bookings[: bisect_right(self.bookings, now - MINUTE)]
+    def _forget(self, now: float, pace: Pace) -> None:
+        ahead = max(LONGEST_QUEUE / pace.per_minute * 60.0, LONGEST_QUEUE * self.spacing(pace))
+        del self.bookings[bisect_right(self.bookings, now + ahead) :]
+        del self.bookings[: bisect_right(self.bookings, now - max(MINUTE, self.spacing(pace)))]
         if self.closed_until > now + LONGEST_BRAKE:
             self.closed_until = 0.0
 

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakSet
 
 from airflow_provider_claid.pacing.schedule import Schedule
 from airflow_provider_claid.pacing.store import ScheduleStore, StoreError
@@ -23,6 +24,7 @@ _NETWORK_FILE_SYSTEMS = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gpfs",
     "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
 }  # fmt: skip
+_REMEDY = "set [claid] pacing_dir to a local folder of this user"
 _TABLE = """CREATE TABLE IF NOT EXISTS schedule (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     boot TEXT NOT NULL,
@@ -35,6 +37,15 @@ _TABLE = """CREATE TABLE IF NOT EXISTS schedule (
 def default_folder() -> Path:
     """Return where schedules are kept unless `[claid] pacing_dir` says otherwise."""
     return Path(tempfile.gettempdir()) / f"airflow-provider-claid-{os.getuid()}"
+
+
+def spare_folders(folder: Path) -> list[Path]:
+    """Return other folders of this host and user for a schedule, the best last."""
+    shared_memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it is checked before use
+    spares = [default_folder()]
+    if shared_memory.is_dir():
+        spares.append(shared_memory / default_folder().name)
+    return [spare for spare in spares if spare != folder]
 
 
 def file_name(account: str) -> str:
@@ -54,17 +65,18 @@ class SQLiteStore(ScheduleStore):
     def __init__(self, folder: Path, account: str) -> None:
         self.path = folder / file_name(account)
         self._boot = boot_id()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._opened: tuple[int, int, int] | None = None
+        self._opened: tuple[int, int] | None = None
         self._last_seen = Schedule()
+        _alive.add(self)
 
     def _due(self, at: float, now: float) -> float:
         return at
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Schedule, float]]:
-        with self._lock:
+        with self.lock:
             try:
                 connection = self._connected()
                 connection.execute("BEGIN IMMEDIATE")
@@ -74,50 +86,57 @@ class SQLiteStore(ScheduleStore):
                 connection.execute("COMMIT")
                 self._last_seen = schedule
             except (sqlite3.Error, OSError) as cause:
-                self._disconnect()
+                self.disconnect()
                 if isinstance(cause, sqlite3.DatabaseError) and "not a database" in str(cause):
                     self.path.unlink(missing_ok=True)
                 raise StoreError(f"The pacing file {self.path} cannot be used ({cause})") from cause
             except BaseException:
-                self._disconnect()
+                self.disconnect()
                 raise
 
     def _connected(self) -> sqlite3.Connection:
-        """Return a connection of this very process to the file that now has this name."""
+        """Return a connection to the file that has this name now."""
         if self._connection is not None and self._opened == self._identity():
             return self._connection
-        self._disconnect()
+        self.disconnect()
         check_folder(self.path.parent)
         # isolation_level None: we begin and end transactions ourselves.
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._connection = connection
+        self._connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         self.path.chmod(0o600)
-        connection.execute("PRAGMA journal_mode=WAL")
+        self._prepare(self._connection)
+        self._opened = self._identity()
+        return self._connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Set the file up; the change to WAL does not wait for others that do the same, so we do."""
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
         # A schedule does not outlive a boot, so nothing is gained by waiting for the disk.
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute(_TABLE)
-        self._opened = self._identity()
-        return connection
 
-    def _identity(self) -> tuple[int, int, int] | None:
+    def _identity(self) -> tuple[int, int] | None:
         try:
             found = self.path.stat()
         except FileNotFoundError:
             return None
-        return os.getpid(), found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
+        """Close the file; the next step opens it again."""
         connection, self._connection = self._connection, None
-        inherited = self._opened is not None and self._opened[0] != os.getpid()
-        self._opened = None
-        if connection is None:
-            return
-        if inherited:
-            # Closing a parent's connection in a forked child drops the parent's file locks.
-            _inherited.append(connection)
-            return
-        with suppress(sqlite3.Error):
-            connection.close()
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
 
     def _read(self, connection: sqlite3.Connection) -> Schedule:
         row = connection.execute("SELECT boot, guard, closed_until, bookings FROM schedule").fetchone()
@@ -137,7 +156,24 @@ class SQLiteStore(ScheduleStore):
         )
 
 
-_inherited: list[sqlite3.Connection] = []
+_alive: WeakSet[SQLiteStore] = WeakSet()
+_held: list[SQLiteStore] = []
+
+
+def _before_fork() -> None:
+    """Wait for steps under way and close the files: SQLite's own book of locks must not be inherited."""
+    for store in list(_alive):
+        store.lock.acquire()
+        store.disconnect()
+        _held.append(store)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().lock.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def boot_id() -> str:
@@ -153,13 +189,13 @@ def check_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise StoreError(f"The pacing folder {folder} is not a folder (a link is not accepted)")
+        raise StoreError(f"The pacing folder {folder} is not a folder (a link is not accepted): {_REMEDY}")
     if found.st_uid != os.getuid():
-        raise StoreError(f"The pacing folder {folder} belongs to another user (uid {found.st_uid})")
+        raise StoreError(f"The pacing folder {folder} belongs to another user (uid {found.st_uid}): {_REMEDY}")
     if stat.S_IMODE(found.st_mode) & 0o022:
         raise StoreError(f"The pacing folder {folder} can be written by others: chmod 700 it")
     if (kind := file_system(folder)) in _NETWORK_FILE_SYSTEMS:
-        raise StoreError(f"The pacing folder {folder} is on a network file system ({kind}), which cannot lock safely")
+        raise StoreError(f"The pacing folder {folder} is on a network file system ({kind}): {_REMEDY}")
 
 
 def file_system(folder: Path) -> str:

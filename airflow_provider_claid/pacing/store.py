@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -78,16 +79,20 @@ class ScheduleStore(ABC):
 
 
 class MemoryStore(ScheduleStore):
-    """The schedule of one process."""
+    """The schedule of one process, whose first booking is at some moment of the next `start_within` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_within: float = 0.0) -> None:
         self._schedule = Schedule()
+        self._start_within = start_within
         self._lock = threading.Lock()
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Schedule, float]]:
         with self._lock:
-            yield self._schedule, time.monotonic()
+            now = time.monotonic()
+            self._schedule.close(now, random.random() * self._start_within)
+            self._start_within = 0.0
+            yield self._schedule, now
 
     def _due(self, at: float, now: float) -> float:
         return at

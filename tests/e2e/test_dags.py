@@ -157,6 +157,9 @@ def test_a_picture_that_cannot_be_fetched_fails_once_and_keeps_the_good_one(sand
         ({"save_to": "{{ 's3://b/' }}", "storage_conn_id": "no_such_connection"}, "no_such_connection"),
         ({"save_to": "{{ 's3://no_such_connection@b/' }}"}, "no_such_connection"),
         ({"save_to": "s4://bucket/"}, "file system for"),
+        ({"map_index_template": "{{ nope.x }}"}, "map_index_template: got '{{ nope.x }}'"),
+        ({"save_to": "{{ '' }}"}, "save_to: got nothing"),
+        ({"storage_conn_id": "no_such_connection"}, "no_such_connection"),
         ({"claid_conn_id": "no_such_connection"}, "claid_conn_id: got 'no_such_connection'"),
     ],
 )

@@ -64,6 +64,12 @@ def test_a_whole_file_passes_every_check(format):
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_a_file_with_much_before_its_size_is_read_whole(format):
+    profile = b"x" * 6000
+    assert check(drawn(format, icc_profile=profile), width=300, height=200).format == format
+
+
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("keep", [0.5, 0.9])
 def test_a_cut_file_is_found_by_its_end(format, keep):
     data = drawn(format)

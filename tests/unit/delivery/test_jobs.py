@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,32 @@ def test_the_black_picture_is_stored_and_flagged(sandbox, account, folder):
         with pytest.raises(ClaidContentFilteredError, match="2 of 2 pictures black"):
             deliverable(result, policy)
     assert len(deliverable(result, "keep")) == 2
+
+
+def test_what_cannot_be_looked_at_is_neither_black_nor_not(account, folder, monkeypatch, caplog):
+    monkeypatch.setattr(pictures, "is_black", lambda *_: None)
+    assert do(account, folder, images=1).pictures[0].filtered is None
+    assert "install it" in caplog.text
+
+
+def test_an_interruption_does_not_wait_for_a_disk_that_hangs(account, folder, monkeypatch, sandbox):
+    hanging = threading.Event()
+    monkeypatch.setattr("os.fsync", lambda _: hanging.wait(60))
+
+    def give_up(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    started = time.monotonic()
+    try:
+        with pytest.raises(ClaidPictureError, match="KeyboardInterrupt after the request left"), airflow_errors():
+            do(account, folder, images=1)
+        assert time.monotonic() - started < 10
+    finally:
+        hanging.set()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_an_answer_without_pictures_is_unknown(sandbox, account, folder):

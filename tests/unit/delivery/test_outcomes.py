@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 import threading
+import traceback
 
 import pytest
 
@@ -231,6 +232,73 @@ def test_a_proxys_refusal_is_not_sent(tmp_path, monkeypatch, status):
     assert len(proxy.heads) == 2
     assert all(head.startswith(b"CONNECT api.claid.ai:443") for head in proxy.heads)
     assert not any(b"Bearer" in head for head in proxy.heads)
+
+
+class Tunnel(threading.Thread):
+    """A proxy that opens the tunnel and then says nothing."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                connection.recv(65536)
+                connection.close()
+
+
+def test_the_question_to_a_proxy_does_not_pass_for_the_request(tmp_path, monkeypatch):
+    proxy, gate = Tunnel(), []
+    proxy.start()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.listener.getsockname()[1]}")
+
+    class Gate:
+        async def wait(self):
+            gate.append("wait")
+
+        def sent(self):
+            gate.append("sent")
+
+    endpoint = make_account("https://api.claid.ai", tmp_path).endpoint
+    with pytest.raises(errors.ClaidNotSentError):
+        run(client.ClaidClient(endpoint).generate(REQUEST, Gate()))
+    proxy.listener.close()
+    assert gate == []
+
+
+def test_an_echo_of_the_key_in_a_broken_header_is_in_no_error(tmp_path):
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def echo():
+        connection, _ = listener.accept()
+        with connection:
+            request = connection.recv(65536)
+            line = next(line for line in request.split(b"\r\n") if line.lower().startswith(b"authorization"))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Echo " + line + b"\r\n\r\n")
+
+    threading.Thread(target=echo, daemon=True).start()
+    account = make_account(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path)
+    with pytest.raises(errors.ClaidUnknownOutcomeError) as caught, airflow_errors():
+        run(generate(account, REQUEST))
+    listener.close()
+    assert account.endpoint.api_key not in "".join(traceback.format_exception(caught.value))
+    link = caught.value
+    while link is not None:
+        assert account.endpoint.api_key not in f"{link!r} {link.args} {vars(link)}"
+        link = link.__cause__ or link.__context__
+
+
+def test_a_refusal_that_says_nothing_backs_off(sandbox, account, monkeypatch):
+    pauses, real = [], generate_module.pause_after
+    monkeypatch.setattr(generate_module, "pause_after", lambda *given: pauses.append(real(*given)) or pauses[-1])
+    monkeypatch.setattr(generate_module, "FIRST_PAUSE", 0.08)
+    sandbox.fault("generate", "status", status=429, body="html", times=3)
+    assert len(outcome_of(account).images) == 2
+    assert [low <= pause <= 2 * low for pause, low in zip(pauses, (0.04, 0.08, 0.16), strict=True)] == [True] * 3
 
 
 def test_a_server_on_this_machine_is_never_reached_through_a_proxy(sandbox, account, monkeypatch, closed_port):

@@ -65,6 +65,25 @@ def test_threads_have_loops_of_their_own():
     assert loops[0] is not loops[1]
 
 
+def test_a_thread_that_ends_leaves_nothing_open(sandbox, account):
+    def one_call():
+        sync.run(generate(account, REQUEST))
+
+    def in_threads(count):
+        for _ in range(count):
+            thread = threading.Thread(target=one_call)
+            thread.start()
+            thread.join()
+        time.sleep(0.3)
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    files, threads = in_threads(3)
+    more_files, more_threads = in_threads(12)
+    assert more_files <= files + 3
+    assert more_threads <= threads + 2
+    assert sandbox.report()["totals"]["posts"] == 15
+
+
 def test_an_interruption_stops_the_work_and_closes_the_loop(interrupt_after):
     cleaned = []
 

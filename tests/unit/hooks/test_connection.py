@@ -93,18 +93,22 @@ def test_host_port_and_schema_apart_or_as_one_address(connection, expected):
         (by_fields(host="a b"), "host", "read"),
         (by_fields(port=8177), "host", "Give the host"),
         (by_fields(extra=[1]), "extra", "JSON object"),
-        (by_fields(extra={"requests_per_second": "fast"}), "requests_per_second", "a number over 0"),
-        (by_fields(extra={"requests_per_second": True}), "requests_per_second", "a number over 0"),
-        (by_fields(extra={"requests_per_second": 0}), "requests_per_second", "a number over 0"),
-        (by_fields(extra={"requests_per_second": "nan"}), "requests_per_second", "a number over 0"),
+        (by_fields(extra={"requests_per_second": "fast"}), "requests_per_second", "a number from"),
+        (by_fields(extra={"requests_per_second": True}), "requests_per_second", "a number from"),
+        (by_fields(extra={"requests_per_second": 0}), "requests_per_second", "a number from"),
+        (by_fields(extra={"requests_per_second": "nan"}), "requests_per_second", "a number from"),
         (by_fields(extra={"requests_per_minute": 1.5}), "requests_per_minute", "a whole number"),
         (by_fields(extra={"requests_per_minute": [120]}), "requests_per_minute", "a whole number"),
-        (by_fields(extra={"request_timeout": -1}), "request_timeout", "a number over 0"),
+        (by_fields(extra={"request_timeout": -1}), "request_timeout", "a number from"),
         (by_fields(extra={"account": 7}), "account", "a text"),
         (by_fields(extra={"storages": "s3://b/"}), "storages", "an object such as"),
         (by_fields(extra={"storages": ["s3://b/"]}), "storages", "an object such as"),
         (by_fields(extra={"storages": {"a": "s3://b"}}), "storages", "slash"),
         (by_fields(extra={"storages": {"a": 1}}), "storages", "an object such as"),
+        (by_fields(extra={"requests_per_second": 0.01}), "requests_per_second", "from 0.0167"),
+        (by_fields(schema="https://me:pw@api.claid.ai"), "schema", "user info"),
+        (by_fields(host="me:pw@api.claid.ai/x://y"), "host", "user info"),
+        (by_fields(host="https://api.claid.ai?me=pw@x"), "host", "user info"),
         (by_fields(extra={"pacing_conn_id": "redis_default"}), "pacing_conn_id", "not built yet"),
         (by_fields(extra={"daily_credits": 100}), "daily_credits", "not built yet"),
     ],
@@ -119,6 +123,11 @@ def test_a_wrong_field_is_named_with_what_is_accepted(connection, field, says):
     assert "Nothing was sent." in message
     assert KEY not in message
     assert "pw" not in message.replace("password", "")
+
+
+def test_the_password_of_another_service_is_not_sent():
+    with pytest.raises(ClaidConfigurationError, match="must not be sent to Claid"):
+        account(Connection(conn_id="c", conn_type="http", host="https://other.example", password="theirs"))
 
 
 def test_what_the_host_field_hides_is_not_shown():

@@ -11,6 +11,7 @@ from airflow_provider_claid.exceptions import ClaidInputError
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
 
 GOOD = {"task_id": "t", "prompt": "a red bicycle"}
+SAVE = {"save_to": "file:///tmp/x/"}
 FOLDER = "storage://my-storage/catalogue/"
 
 BAD = [
@@ -46,10 +47,16 @@ BAD = [
     ("save_to", {"save_to": "s3://bucket/?x=1"}, "Leave out"),
     ("save_to", {"save_to": "s3://one@bucket/", "storage_conn_id": "two"}, "leave one out"),
     ("save_to", {"save_to": 7}, "URI of a folder"),
-    ("filename", {"filename": "../escape"}, "letters, digits"),
-    ("filename", {"filename": "a/b"}, "save_to"),
-    ("filename", {"filename": "x" * 200}, "1 to 160"),
-    ("filename", {"filename": ".png"}, "letters, digits"),
+    ("filename", {"filename": "../escape", **SAVE}, "letters, digits"),
+    ("filename", {"filename": "a/b", **SAVE}, "save_to"),
+    ("filename", {"filename": "x" * 200, **SAVE}, "1 to 160"),
+    ("filename", {"filename": ".png", **SAVE}, "letters, digits"),
+    ("filename", {"filename": "sku"}, "without save_to"),
+    ("save_to", {"save_to": ""}, "got nothing"),
+    ("output_folder", {"output_folder": ""}, "got nothing"),
+    ("save_to", {"save_to": "s3://[bad/"}, "Invalid IPv6"),
+    ("save_to", {"save_to": "s3://AKIA:hunter2@bucket/"}, "credentials (not shown)"),
+    ("multiple_outputs", {"multiple_outputs": True}, "returns one list"),
     ("on_filtered", {"on_filtered": "ignore"}, "'fail' or 'skip' or 'keep'"),
     ("deferrable", {"deferrable": True}, "does not build it yet"),
     ("max_submissions", {"max_submissions": 2}, "does not build it yet"),
@@ -67,6 +74,7 @@ def test_a_bad_literal_is_named_at_parse(field, arguments, says):
         ClaidGenerateImageOperator(**{**GOOD, **arguments})
     assert caught.value.field == field
     assert says in str(caught.value)
+    assert "hunter2" not in str(caught.value)
     assert "Nothing was sent." in str(caught.value)
     assert isinstance(caught.value, AirflowFailException)
 
@@ -87,7 +95,7 @@ def test_a_bad_literal_is_named_at_parse(field, arguments, says):
         {"save_to": "s3://bucket"},
         {"save_to": "s3://my_conn@bucket/folder/", "storage_conn_id": "my_conn"},
         {"filename": "{{ sku }}"},
-        {"filename": "SKU 42+é"},
+        {"filename": "SKU 42+é", **SAVE},
         {"deferrable": False},
         {"max_submissions": 1, "records_path": None, "reuse": True, "own_folder": False, "reconcile_timeout": 120},
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from itertools import pairwise
 
@@ -118,6 +119,57 @@ def test_a_request_that_opens_slowly_is_started_again_at_its_new_time():
     starts, left = asyncio.run(slow_then_fast())
     assert len(starts) == 2
     assert 0.8 < left - starts[1] < 1.3
+
+
+def test_a_busy_loop_sends_all_the_same():
+    async def busy():
+        pace = Pacer(MemoryStore(), Pace())
+
+        async def hog():
+            while True:
+                time.sleep(0.03)  # noqa: ASYNC251 - this is the fault
+                await asyncio.sleep(0)
+
+        neighbour = asyncio.create_task(hog())
+        async with asyncio.timeout(5), pace.slot() as slot:
+            left = await slot.send(departure)
+        neighbour.cancel()
+        return left
+
+    assert asyncio.run(busy()) > 0
+
+
+def test_a_connection_that_stalls_does_not_hold_the_turn():
+    async def stalled_then_next():
+        pace = Pacer(MemoryStore(), Pace())
+
+        async def stalls(_):
+            await asyncio.sleep(30)
+
+        async def first():
+            async with pace.slot() as slot:
+                await slot.send(stalls)
+
+        task = asyncio.create_task(first())
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(3), pace.slot() as slot:
+            left = await slot.send(departure)
+        task.cancel()
+        return left
+
+    assert asyncio.run(stalled_then_next()) > 0
+
+
+def test_a_loop_that_has_ended_is_forgotten_with_its_thread(pacing_dir):
+    async def use():
+        await pacer("ended", Pace(), pacing_dir).book()
+
+    asyncio.run(use())
+    before = threading.active_count()
+    for _ in range(10):
+        asyncio.run(use())
+    time.sleep(0.2)
+    assert threading.active_count() <= before + 1
 
 
 def test_a_refusal_nobody_here_explains_is_named_once(caplog):

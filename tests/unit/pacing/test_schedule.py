@@ -11,7 +11,7 @@ from airflow_provider_claid.pacing.schedule import (
     EPSILON,
     GUARD_CAP,
     GUARD_START,
-    HORIZON,
+    LONGEST_QUEUE,
     MINUTE,
     Exhausted,
     Pace,
@@ -132,8 +132,17 @@ def test_an_accepted_last_request_brakes_only_if_it_is_not_ours():
 
 
 def test_bookings_of_another_boot_far_ahead_are_dropped():
-    schedule = Schedule([HORIZON + 500.0, HORIZON + 501.0], closed_until=HORIZON + 900.0)
-    assert schedule.book(10.0, FULL) == 10.0
+    ahead = 10.0 + LONGEST_QUEUE / 120 * 60
+    assert Schedule([ahead + 1.0, ahead + 2.0], closed_until=ahead).book(10.0, FULL) == 10.0
+    assert Schedule([10.0, ahead - 1.0]).book(10.0, FULL) > 10.0
+
+
+def test_a_slow_pace_is_kept_too():
+    slow = Pace(per_second=1 / 60, per_minute=1)
+    schedule = Schedule()
+    booked = [schedule.book(0.0, slow) for _ in range(100)]
+    assert all(later - earlier >= 60.25 for earlier, later in pairwise(booked))
+    assert schedule.book(booked[-1] + 61.0, slow) >= booked[-1] + 63.0
 
 
 @given(st.floats(0.01, 1.0))

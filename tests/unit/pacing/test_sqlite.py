@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 
@@ -69,6 +70,104 @@ def test_a_forked_child_uses_a_connection_of_its_own(sqlite_store):
     assert sqlite_store.book(ONE_A_MINUTE).due - first.due >= 120.5
 
 
+def test_a_fork_in_the_middle_of_a_step_harms_neither(sqlite_store, monkeypatch):
+    sqlite_store.book(FAST)
+    inside = threading.Event()
+    real = sqlite_store._read
+
+    def slow(connection):
+        inside.set()
+        time.sleep(0.3)
+        return real(connection)
+
+    monkeypatch.setattr(sqlite_store, "_read", slow)
+    thread = threading.Thread(target=lambda: sqlite_store.book(ONE_A_MINUTE))
+    thread.start()
+    inside.wait()
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+
+    def child():
+        started = time.monotonic()
+        sqlite_store.book(FAST)
+        there.send(time.monotonic() - started)
+
+    process = context.Process(target=child)
+    process.start()
+    thread.join()
+    assert here.poll(20)
+    assert here.recv() < 2.0
+    process.join()
+
+
+def test_a_child_keeps_to_the_file_after_its_parent_has_ended(pacing_dir):
+    code = (
+        "import os, sys, time, json\n"
+        "from pathlib import Path\n"
+        "from airflow_provider_claid.pacing.sqlite import SQLiteStore\n"
+        "from airflow_provider_claid.pacing.schedule import Pace\n"
+        "store = SQLiteStore(Path(sys.argv[1]), 'account'); store.book(Pace(1000, 1))\n"
+        "if os.fork(): os._exit(0)\n"
+        "store.book(Pace(1000, 1)); print('child', flush=True)\n"
+        "sys.stdin.readline(); print(store.book(Pace(1000, 1)).due, flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(pacing_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "child\n"
+    other = SQLiteStore(pacing_dir, "account")
+    third = other.book(ONE_A_MINUTE).due
+    other.disconnect()
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert float(process.stdout.readline()) - third >= 60.25
+    process.stdin.close()
+    process.stdout.close()
+    process.wait()
+
+
+def test_a_fresh_file_is_opened_by_many_at_once(pacing_dir):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from airflow_provider_claid.pacing.sqlite import SQLiteStore\n"
+        "from airflow_provider_claid.pacing.schedule import Pace\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for n in range(24): SQLiteStore(Path(sys.argv[1]), f'account {n}').book(Pace(1000, 100_000))\n"
+        "print('fine')\n"
+    )
+    command = [sys.executable, "-c", code, str(pacing_dir)]
+    openers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    assert [opener.stdout.readline() for opener in openers] == ["ready\n"] * 6
+    for opener in openers:
+        opener.stdin.write("\n")
+        opener.stdin.flush()
+    assert [opener.communicate(timeout=60)[0] for opener in openers] == ["fine\n"] * 6
+
+
+def test_processes_that_cannot_use_the_folder_share_another_of_this_host(tmp_path, monkeypatch):
+    broken = tmp_path / "open"
+    broken.mkdir()
+    broken.chmod(0o777)
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from airflow_provider_claid.pacing.pacer import host_store\n"
+        "from airflow_provider_claid.pacing.schedule import Pace\n"
+        "print(host_store(sys.argv[2], Path(sys.argv[1])).book(Pace()).due)\n"
+    )
+    command = [sys.executable, "-c", code, str(broken), f"account of {tmp_path}"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(8)]
+    times = sorted(float(process.communicate()[0]) for process in processes)
+    assert all(later - earlier > 4 * 0.25 for earlier, later in pairwise(times))
+
+
+def test_without_any_store_processes_spread_their_first_requests():
+    waits = [MemoryStore(start_within=16.0).book(Pace()).due - time.monotonic() for _ in range(50)]
+    assert max(waits) > 4.0
+    assert len({round(wait) for wait in waits}) > 5
+
+
 def test_a_deleted_file_is_made_again_with_what_was_booked(sqlite_store, pacing_dir):
     first = sqlite_store.book(ONE_A_MINUTE)
     for file in pacing_dir.iterdir():
@@ -118,8 +217,8 @@ def test_a_restored_older_file_is_used_as_it_is(sqlite_store, pacing_dir):
     first = sqlite_store.book(ONE_A_MINUTE)
     older = SQLiteStore(pacing_dir, "older")
     older.book(ONE_A_MINUTE)
-    older._disconnect()
-    sqlite_store._disconnect()
+    older.disconnect()
+    sqlite_store.disconnect()
     os.replace(older.path, sqlite_store.path)
     assert sqlite_store.book(ONE_A_MINUTE).due - first.due >= 60.25
 
@@ -142,6 +241,7 @@ def test_a_locked_file_means_a_share_and_one_warning(guarded, sqlite_store, monk
         times = [guarded.book(Pace()).due for _ in range(4)]
     holder.close()
     assert all(abs(later - earlier - 4 * 0.2625) < 0.001 for earlier, later in pairwise(times))
+    assert times[0] - time.monotonic() > 0.5
     assert len(caplog.records) == 1
     assert "locked" in caplog.text
 

@@ -22,6 +22,8 @@ GUARD_DECAY = 0.99
 # Bookings that a longer queue than this would need come from another boot or a restored disk.
 LONGEST_QUEUE = 7200
 LONGEST_BRAKE = 120.0
+# How long bookings are kept: an answer names a window that had ended long before it came.
+HISTORY = 300.0
 # Sums of seconds are equal within this.
 EPSILON = 1e-6
 
@@ -123,7 +125,7 @@ class Schedule:
     def _forget(self, now: float, pace: Pace) -> None:
         ahead = max(LONGEST_QUEUE / pace.per_minute * 60.0, LONGEST_QUEUE * self.spacing(pace))
         del self.bookings[bisect_right(self.bookings, now + ahead) :]
-        del self.bookings[: bisect_right(self.bookings, now - max(MINUTE, self.spacing(pace)))]
+        del self.bookings[: bisect_right(self.bookings, now - HISTORY)]
         if self.closed_until > now + LONGEST_BRAKE:
             self.closed_until = 0.0
 

@@ -131,6 +131,15 @@ def test_an_accepted_last_request_brakes_only_if_it_is_not_ours():
     assert theirs.book(101.0, FULL) == at + 21.0
 
 
+def test_a_minute_that_is_named_long_after_it_ended_is_still_ours():
+    schedule = Schedule()
+    for _ in range(119):
+        schedule.book(100.0, FULL)
+    last = schedule.book(100.0, FULL)
+    schedule.book(last + 150.0, FULL)
+    assert schedule.exhausted(last, Exhausted(window=60, limit=120, reset=30))
+
+
 def test_bookings_of_another_boot_far_ahead_are_dropped():
     ahead = 10.0 + LONGEST_QUEUE / 120 * 60
     assert Schedule([ahead + 1.0, ahead + 2.0], closed_until=ahead).book(10.0, FULL) == 10.0

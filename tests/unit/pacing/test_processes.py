@@ -40,5 +40,5 @@ def test_four_processes_are_never_refused(pacing_dir, window):
         totals = server.report()["totals"]
     assert done == [25] * 4
     assert totals["accepted"] == 100
-    # The spacing leaves 10 ms of play at 20 a second: a stalled machine may use it up once, never often.
-    assert totals["refused"]["total"] <= 2
+    # None on a quiet machine; a stalled one may be late now and then. Without a common schedule it is some 200.
+    assert totals["refused"]["total"] <= 10

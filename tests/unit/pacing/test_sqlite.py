@@ -19,7 +19,7 @@ import pytest
 from airflow_provider_claid.pacing import fallback, sqlite
 from airflow_provider_claid.pacing.fallback import FallbackStore
 from airflow_provider_claid.pacing.schedule import Pace
-from airflow_provider_claid.pacing.sqlite import SQLiteStore, check_folder, file_name, file_system
+from airflow_provider_claid.pacing.sqlite import SQLiteStore, check_folder, file_name, file_system, spare_folders
 from airflow_provider_claid.pacing.store import MemoryStore, StoreError
 
 ONE_A_MINUTE = Pace(per_second=1000, per_minute=1)
@@ -160,6 +160,9 @@ def test_processes_that_cannot_use_the_folder_share_another_of_this_host(tmp_pat
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(8)]
     times = sorted(float(process.communicate()[0]) for process in processes)
     assert all(later - earlier > 4 * 0.25 for earlier, later in pairwise(times))
+    for folder in spare_folders(broken):
+        for file in folder.glob(f"{file_name(command[-1])}*"):
+            file.unlink()
 
 
 def test_without_any_store_processes_spread_their_first_requests():

@@ -12,7 +12,7 @@ help:
 	@echo "make sandbox    serve a Claid on this machine"
 	@echo "make test       run all tests that need no service"
 	@echo "make check      lint, types and import arrows"
-	@echo "make benchmark  measure everything that benchmarks/README.md shows (about 45 minutes)"
+	@echo "make benchmark  measure everything that benchmarks/README.md shows (about 50 minutes)"
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py

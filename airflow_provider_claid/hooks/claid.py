@@ -13,6 +13,7 @@ from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidErro
 from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.generate import generate
+from airflow_provider_claid.delivery.storage_map import resolve
 from airflow_provider_claid.exceptions import ClaidPermissionError, airflow_errors
 from airflow_provider_claid.get_provider_info import get_provider_info
 from airflow_provider_claid.hooks.connection import account_from
@@ -81,6 +82,16 @@ class ClaidHook(BaseHook):
         sync.refuse_inside_loop("ClaidClient.list_storages()")
         with airflow_errors():
             return sync.run(ClaidClient(self.account().endpoint).list_storages())
+
+    def resolve_output(self, uri: str) -> str:
+        """
+        Resolve `storage://name/folder/` to `s3://bucket/prefix/folder/` or `gs://…`; never billed (Claid API §6.1).
+
+        The connection's extra `storages` comes first; else the key needs the Storage scope.
+        """
+        sync.refuse_inside_loop("delivery.storage_map.resolve(...)")
+        with airflow_errors():
+            return sync.run(resolve(self.account(), uri))
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask `GET /v1/storage/storage-types`: it proves the key and is never billed."""

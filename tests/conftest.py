@@ -126,3 +126,35 @@ def tls_server(tmp_path):
     threading.Thread(target=serve, daemon=True).start()
     yield listener.getsockname()[1]
     listener.close()
+
+
+@pytest.fixture(scope="session")
+def s3_url():
+    """The address of a local S3 server (moto)."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_url, monkeypatch):
+    """A client of a local S3 server with the bucket `pictures`, and Airflow's connection `my_aws` to it."""
+    import boto3
+
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    value = {
+        "conn_type": "aws",
+        "login": "access",
+        "password": "secret",
+        "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_MY_AWS", json.dumps(value))
+    client = boto3.client(
+        "s3", endpoint_url=s3_url, region_name="us-east-1", aws_access_key_id="access", aws_secret_access_key="secret"
+    )
+    client.create_bucket(Bucket="pictures")
+    return client

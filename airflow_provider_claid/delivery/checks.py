@@ -22,6 +22,13 @@ ON_FILTERED: tuple[OnFiltered, ...] = ("fail", "skip", "keep")
 _SAFE_NAME = re.compile(r"[^\W_][\w .+@=,~-]{0,159}")
 
 
+DEFAULT_CONNECTIONS = {
+    **dict.fromkeys(("s3", "s3a", "s3n"), "aws_default"),
+    **dict.fromkeys(("gs", "gcs"), "google_cloud_default"),
+    **dict.fromkeys(("abfs", "abfss"), "wasb_default"),
+}
+"""The connection of each scheme that is used where none is named, as the providers' own hooks do."""
+
 _FOLDER_FORM = "the URI of a folder, such as s3://bucket/folder/ or file:///folder/"
 _ACCEPTED = {
     "input": f"a text of {models.MIN_PROMPT} to {models.MAX_PROMPT} characters",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
 from airflow_provider_claid.delivery.checks import (
+    DEFAULT_CONNECTIONS,
     ON_FILTERED,
     OnFiltered,
     Target,
@@ -60,7 +62,8 @@ class ClaidGenerateImageOperator(BaseOperator):
     :param filename: what the copies are called; `-1.png`, `-2.png` … are added (templated). Default: the job key.
         Mapped tasks need names that differ, `{{ ti.map_index }}` say: an equal name is overwritten.
     :param claid_conn_id: the Airflow connection with the API key (templated).
-    :param storage_conn_id: the Airflow connection for `save_to`; None is the default of its scheme (templated).
+    :param storage_conn_id: the Airflow connection for `save_to`; None is the default of its scheme (`aws_default` for
+        s3) where that is defined, else the machine's own credentials (templated).
     :param on_filtered: what a black picture of Claid's content filter does: `fail` the task, once all pictures are
         stored and in XCom; `skip` leaves it out of the returned list; `keep` returns it, flagged in `claid_result`.
     :param deferrable: not built yet; None and the configuration's default run on the worker.
@@ -149,8 +152,10 @@ class ClaidGenerateImageOperator(BaseOperator):
         name = check_name(self.filename) if self.filename else identity.key()
         if target is None and request.output is None:
             log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
-        if conn_id := target.conn_id if target else self.storage_conn_id:
-            self._look_up_storage(conn_id)
+        if target is not None:
+            target = replace(target, conn_id=self._storage_connection(target.conn_id, target.scheme))
+        elif self.storage_conn_id:
+            self._storage_connection(self.storage_conn_id, "")
         return ImageJob(ClaidHook(self.claid_conn_id).account(), request, name, target)
 
     def _request(self) -> GenerateRequest:
@@ -185,17 +190,26 @@ class ClaidGenerateImageOperator(BaseOperator):
             fix = f"It fails with {type(cause).__name__}: {cause}."
             raise ClaidInputError("map_index_template", f"{template!r:.80}", "a template that renders", fix) from cause
 
-    def _look_up_storage(self, conn_id: str) -> None:
+    def _storage_connection(self, conn_id: str | None, scheme: str) -> str | None:
+        """
+        Return the connection to use, looked up: the given one must exist, the scheme's default is used if it does.
+
+        Airflow's object storage takes credentials of the machine for an unknown connection, and for none, in silence.
+        """
         from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-        # Airflow's object storage falls back to default credentials for an unknown connection, in silence.
+        wanted = conn_id or DEFAULT_CONNECTIONS.get(scheme)
+        if wanted is None:
+            return None
         try:
-            BaseHook.get_connection(conn_id)
+            BaseHook.get_connection(wanted)
         except AirflowNotFoundException:
+            if conn_id is None:
+                return None
             accepted, fix = "the id of an Airflow connection", "Leave it out for the default of the scheme."
-            raise ClaidConfigurationError(
-                "storage_conn_id", f"{conn_id!r}, which is not defined", accepted, fix
-            ) from None
+            came = f"{conn_id!r}, which is not defined"
+            raise ClaidConfigurationError("storage_conn_id", came, accepted, fix) from None
+        return wanted
 
     def _hand_over(self, context: Context, result: JobResult, target: Target | None) -> None:
         value = result.to_json() | {"storage_conn_id": target.conn_id if target else self.storage_conn_id}

@@ -125,7 +125,7 @@ class Schedule:
     def _forget(self, now: float, pace: Pace) -> None:
         ahead = max(LONGEST_QUEUE / pace.per_minute * 60.0, LONGEST_QUEUE * self.spacing(pace))
         del self.bookings[bisect_right(self.bookings, now + ahead) :]
-        del self.bookings[: bisect_right(self.bookings, now - HISTORY)]
+        del self.bookings[: bisect_right(self.bookings, now - max(HISTORY, self.spacing(pace)))]
         if self.closed_until > now + LONGEST_BRAKE:
             self.closed_until = 0.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_save_to_returns_uris_and_a_plain_result(sandbox, run_one, tmp_path):
     assert result["request_id"]
     assert result["images"][0]["filtered"] is False
     assert totals(sandbox)["credits"] == 2
+
+
+@pytest.mark.parametrize("arguments", [{}, {"storage_conn_id": "my_aws"}])
+def test_save_to_s3_by_a_named_connection_or_the_schemes_default(sandbox, run_one, bucket, monkeypatch, arguments):
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", os.environ["AIRFLOW_CONN_MY_AWS"])
+    run, ti = run_one(save_to="s3://pictures/{{ run_id | length }}/", filename="sku", **arguments)
+    assert run.state == "success"
+    (uri,) = ti.xcom_pull("generate")
+    key = uri.removeprefix("s3://pictures/")
+    assert bucket.head_object(Bucket="pictures", Key=key)["ContentType"] == "image/png"
+    assert result_of(ti)["storage_conn_id"] == arguments.get("storage_conn_id", "aws_default")
+    assert ti.xcom_pull("generate", key=ClaidPictureLink().xcom_key).startswith("https://s3.console.aws.amazon.com/")
 
 
 def test_output_folder_leaves_the_pictures_with_claid(sandbox, run_one):

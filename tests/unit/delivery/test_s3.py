@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery import job as job_module
@@ -15,32 +12,6 @@ from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.job import ImageJob
 from airflow_provider_claid.delivery.storage import open_folder
 from airflow_provider_claid.delivery.sync import run
-
-
-@pytest.fixture(scope="module")
-def s3_url():
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(s3_url, monkeypatch):
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    value = {
-        "conn_type": "aws",
-        "login": "access",
-        "password": "secret",
-        "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_MY_AWS", json.dumps(value))
-    client = boto3.client(
-        "s3", endpoint_url=s3_url, region_name="us-east-1", aws_access_key_id="access", aws_secret_access_key="secret"
-    )
-    client.create_bucket(Bucket="pictures")
-    return client
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The fastest legal schedules, and how fairly a schedule was shared; times in seconds from the start."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+PER_SECOND, PER_MINUTE = 4, 120
+
+
+def sliding_times(count: int) -> list[float]:
+    """Return the earliest send times under sliding windows, four at once."""
+    return [60.0 * (k // PER_MINUTE) + (k % PER_MINUTE) // PER_SECOND for k in range(count)]
+
+
+def fixed_times(count: int, start: float) -> list[float]:
+    """Return the earliest send times of a client that knows where the clock's windows end; `start`: epoch seconds."""
+    in_second: Counter[int] = Counter()
+    in_minute: Counter[int] = Counter()
+    times, moment = [], start
+    for _ in range(count):
+        while in_minute[int(moment // 60)] >= PER_MINUTE or in_second[int(moment)] >= PER_SECOND:
+            full = in_minute[int(moment // 60)] >= PER_MINUTE
+            moment = float((moment // 60 + 1) * 60) if full else float(math.floor(moment) + 1)
+        in_second[int(moment)] += 1
+        in_minute[int(moment // 60)] += 1
+        times.append(moment - start)
+    return times
+
+
+def makespan(times: Sequence[float], latencies: Sequence[float]) -> float:
+    """Return when the last picture is there, if the k-th admitted request takes the k-th latency."""
+    return max(time + latency for time, latency in zip(times, latencies, strict=True))
+
+
+def jain(shares: Sequence[float]) -> float:
+    """Return Jain's fairness index: 1 if all shares are equal, 1/n if one has everything."""
+    squares = sum(share * share for share in shares)
+    return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0

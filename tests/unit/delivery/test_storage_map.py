@@ -13,11 +13,19 @@ from airflow_provider_claid.delivery import storage_map
 from airflow_provider_claid.delivery.storage_map import join, resolve
 from airflow_provider_claid.delivery.sync import run
 from airflow_provider_claid.hooks.claid import ClaidHook
+from airflow_provider_claid.sandbox.server import SandboxServer
 
 
 @pytest.fixture(autouse=True)
 def _nothing_known_yet():
     storage_map._listed.clear()
+
+
+@pytest.fixture
+def sandbox():
+    """A sandbox of its own: connected storages outlive a reset."""
+    with SandboxServer(latency=0, per_second=None, per_minute=None) as server:
+        yield server
 
 
 def connect(sandbox, name, kind="s3", path="", **parameters):

@@ -42,9 +42,9 @@ benchmark: $(VENV)/.dev
 requirements: $(VENV)/.dev
 	echo "apache-airflow==$(AIRFLOW)" > $(VENV)/newest.txt
 	$(BIN)/uv pip compile -q -U pyproject.toml --extra sandbox -c $(VENV)/newest.txt -o requirements/demo.txt \
-	    --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+	    --universal --python-version 3.11 --no-header --no-annotate
 	$(BIN)/uv pip compile -q -U pyproject.toml --extra dev -c requirements/demo.txt -o requirements/dev.txt \
-	    --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+	    --universal --python-version 3.11 --no-header --no-annotate
 
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -64,6 +64,11 @@ class ClaidError(Exception):
         self.retry_after = retry_after
         self.rate_headers = dict(rate_headers or {})
 
+    @property
+    def code(self) -> str | None:
+        """Claid's `error_code`, a string of digits."""
+        return self.error_code
+
     def __str__(self) -> str:
         facts = [
             f"HTTP {self.status}" if self.status else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -67,7 +68,7 @@ class SlidingWindow:
         self._log.append(now)
 
 
-class _CountingWindow:
+class _CountingWindow(ABC):
     """A window with a start, an end and a counter; subclasses say when the next one starts."""
 
     def __init__(self, policy: Policy) -> None:
@@ -78,8 +79,9 @@ class _CountingWindow:
     def _is_over(self, now: int) -> bool:
         return self._start is None or now >= self._start + self._width
 
+    @abstractmethod
     def _next_start(self, now: int) -> int:
-        raise NotImplementedError
+        """Return when the window that holds `now` starts, if it is a new one."""
 
     def used(self, now: int) -> int:
         """Return how many requests were counted in the window that holds `now`."""

@@ -117,6 +117,7 @@ def test_an_error_says_all_it_knows():
         "Claid refused a value of the request: Bad. (HTTP 422, code 9000, type validation, request id r-1, not billed)"
     )
     assert (error.retry_after, error.billed, error.details) == (3.0, "no", {"input": ["short"]})
+    assert (error.status, error.code, error.error_type, error.request_id) == (422, "9000", "validation", "r-1")
 
 
 def test_an_unbilled_list_that_fails_may_be_asked_again():

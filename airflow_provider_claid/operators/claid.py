@@ -49,9 +49,9 @@ class ClaidGenerateImageOperator(BaseOperator):
     Returns the list of picture URIs. XCom `claid_result` holds plain JSON: request id, credits, and each picture's
     URI, size, type, bytes, SHA-256, whether the content filter made it black, and when its address expires.
 
-    The request is sent at most once per try of the task, and again only if it surely was not billed. A task that
-    failed after it may have been billed is not retried by Airflow. A worker that is killed outright in the middle
-    is: give such tasks `retries=0` if a second payment would be worse than a missing picture.
+    A request is sent again only if it surely was not billed, and a task that failed after it may have been is not
+    retried by Airflow. One whose worker was killed outright in the middle is: give it `retries=0` if a second payment
+    would be worse than a missing picture.
 
     :param prompt: the text, 3 to 1024 characters (templated).
     :param number_of_images: 1 to 4 (templated).

@@ -269,8 +269,9 @@ def _http() -> httpx.AsyncClient:
     """Return the one client of this process and event loop; a forked child has another loop, so another client."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
-        for ended in [each for each in _clients if each.is_closed()]:
-            del _clients[ended]
+        # list() copies in one step: other threads add theirs meanwhile.
+        for ended in [each for each in list(_clients) if each.is_closed()]:
+            _clients.pop(ended, None)
         _clients[loop] = httpx.AsyncClient(
             # None: a server on this machine is never reached through a proxy.
             mounts={"http://": None},

@@ -23,6 +23,7 @@ class _Shell:
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
         self._closed = False
+        self._pid = os.getpid()
 
     def close(self) -> None:
         """Stop what runs in the loop, close its connections and the loop."""
@@ -34,6 +35,10 @@ class _Shell:
         self.runner.close()
 
     def __del__(self) -> None:
+        if os.getpid() != self._pid:
+            # A fork ends the other threads. Even to collect a loop of theirs would unregister the parent's sockets.
+            _inherited.append(self)
+            return
         # Inside another loop, which may collect this one, nothing can be awaited: its sockets go with it.
         if not sys.is_finalizing() and not _inside_loop():
             with suppress(Exception):
@@ -98,10 +103,8 @@ async def _wind_up() -> None:
 
 
 def _after_fork() -> None:
-    """Leave the parent's loop alone: even to collect it would unregister the parent's sockets."""
-    if _local.shell is not None:
-        _inherited.append(_local.shell)
-        _local.shell = None
+    """Leave the parent's loop of this thread to `_Shell.__del__`, which leaves it alone."""
+    _local.shell = None
 
 
 os.register_at_fork(after_in_child=_after_fork)

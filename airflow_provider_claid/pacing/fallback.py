@@ -23,13 +23,14 @@ class FallbackStore:
     """
     A store that is never without a pace.
 
-    While `first` fails, a quarter of the pace is booked in `second`, so that four such processes or hosts still keep
-    the limits. `first` is tried again every 30 s. Each cause is warned of once.
+    While `first` fails, a `share` of the pace is booked in `second`: a quarter, so that four such processes or hosts
+    still keep the limits. `first` is tried again every 30 s. Each cause is warned of once.
     """
 
-    def __init__(self, first: Store, second: Store) -> None:
+    def __init__(self, first: Store, second: Store, share: float = SHARE) -> None:
         self._first = first
         self._second = second
+        self._share = share
         self._lock = threading.Lock()
         self._again_at = 0.0
         self._warned: set[str] = set()
@@ -38,14 +39,14 @@ class FallbackStore:
         """Book the earliest legal send time, within a quarter of the pace while the first store fails."""
         return self._either(
             lambda: self._first.book(pace, instead_of=instead_of, spread=spread),
-            lambda: self._second.book(pace.share(SHARE), instead_of=instead_of, spread=spread),
+            lambda: self._second.book(pace.share(self._share), instead_of=instead_of, spread=spread),
         )
 
     def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
         """Note a 429; while the first store fails, nobody is blamed for it."""
 
         def by_the_second() -> bool:
-            self._second.refused(at, pace.share(SHARE), exhausted)
+            self._second.refused(at, pace.share(self._share), exhausted)
             return True
 
         return self._either(lambda: self._first.refused(at, pace, exhausted), by_the_second)
@@ -81,4 +82,4 @@ class FallbackStore:
             # What the first store has just booked is not known to the second.
             self._second.close(1.0)
         if not known:
-            log.warning("%s. Until it works again, this sends at a quarter of the account's limits.", cause)
+            log.warning("%s. Until it works again, no more than a quarter of the account's limits is used.", cause)

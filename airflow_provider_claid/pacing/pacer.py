@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -143,7 +143,9 @@ class Pacer:
             return None
         self._heed_policies(limit)
         if limit.remaining is not None and (used_up := _exhausted(limit)):
-            self._thread.submit(self._brake, slot.at, used_up)
+            # A process that is ending takes no new work; a brake is not worth the answer.
+            with suppress(RuntimeError):
+                self._thread.submit(self._brake, slot.at, used_up)
         return limit
 
     def _brake(self, at: float, used_up: Exhausted) -> None:
@@ -204,8 +206,9 @@ def pacer(account: str, pace: Pace, folder: Path) -> Pacer:
     """Return the pacer of this account for the running event loop; the schedule is shared by all of this host."""
     loop = asyncio.get_running_loop()
     if loop not in _pacers:
-        for ended in [each for each in _pacers if each.is_closed()]:
-            _end(_pacers.pop(ended).values())
+        # list() copies in one step: other threads add theirs meanwhile.
+        for ended in [each for each in list(_pacers) if each.is_closed()]:
+            _end(_pacers.pop(ended, {}).values())
     pacers = _pacers.setdefault(loop, {})
     if (account, folder, pace) not in pacers:
         with _stores_lock:
@@ -217,10 +220,10 @@ def pacer(account: str, pace: Pace, folder: Path) -> Pacer:
 
 def host_store(account: str, folder: Path) -> Store:
     """Make the store of this host: the configured folder, else another of this host, else this process's memory."""
-    last_resort: Store = MemoryStore(start_within=LAST_RESORT_SECONDS)
+    store: Store = MemoryStore(start_within=LAST_RESORT_SECONDS)
     for each in spare_folders(folder):
-        last_resort = FallbackStore(SQLiteStore(each, account), last_resort)
-    return FallbackStore(SQLiteStore(folder, account), last_resort)
+        store = FallbackStore(SQLiteStore(each, account), store, share=1.0)
+    return FallbackStore(SQLiteStore(folder, account), store)
 
 
 def close() -> None:

@@ -88,7 +88,8 @@ class SQLiteStore(ScheduleStore):
             except (sqlite3.Error, OSError) as cause:
                 self.disconnect()
                 if isinstance(cause, sqlite3.DatabaseError) and "not a database" in str(cause):
-                    self.path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        self.path.unlink(missing_ok=True)
                 raise StoreError(f"The pacing file {self.path} cannot be used ({cause})") from cause
             except BaseException:
                 self.disconnect()
@@ -164,8 +165,8 @@ def _before_fork() -> None:
     """Wait for steps under way and close the files: SQLite's own book of locks must not be inherited."""
     for store in list(_alive):
         store.lock.acquire()
-        store.disconnect()
         _held.append(store)
+        store.disconnect()
 
 
 def _after_fork() -> None:
@@ -204,7 +205,7 @@ def file_system(folder: Path) -> str:
         return ""
     here = os.path.realpath(folder)
     best, kind = "", ""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         fields, _, rest = line.partition(" - ")
         mount = fields.split()[4].encode().decode("unicode_escape")
         inside = here == mount or here.startswith(mount.rstrip("/") + "/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -161,6 +162,28 @@ def test_a_forked_child_makes_a_loop_and_a_client_of_its_own(sandbox, account):
     process.join()
     again = sync.run(generate(account, REQUEST))
     assert len({parent.request_id, in_child, again.request_id}) == 3
+
+
+def test_a_fork_harms_no_other_thread_of_the_parent(sandbox, account):
+    go, done, results = threading.Event(), threading.Event(), []
+
+    def two_calls():
+        results.append(sync.run(generate(account, REQUEST)).request_id)
+        done.set()
+        go.wait(20)
+        results.append(sync.run(generate(account, REQUEST)).request_id)
+
+    thread = threading.Thread(target=two_calls, daemon=True)
+    thread.start()
+    assert done.wait(20)
+    child = os.fork()
+    if child == 0:
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    go.set()
+    thread.join(10)
+    assert len(results) == 2
 
 
 def test_a_warm_call_costs_far_less_than_a_fresh_loop():

@@ -211,6 +211,16 @@ def test_the_headers_of_an_accepted_request_brake_where_others_used_the_minute(c
     assert "counted more requests" in caplog.text
 
 
+def test_an_answer_is_worth_more_than_its_brake():
+    async def ending():
+        pace = Pacer(MemoryStore(), Pace())
+        async with pace.slot() as slot:
+            pace.close()
+            return pace.accepted(slot, MINUTE_USED_UP)
+
+    assert asyncio.run(ending()).remaining == 0
+
+
 def test_a_lower_limit_that_claid_announces_is_kept(caplog):
     async def announced():
         pace = Pacer(MemoryStore(), Pace())

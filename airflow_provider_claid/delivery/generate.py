@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +16,7 @@ from airflow_provider_claid.api.errors import (
 )
 from airflow_provider_claid.api.models import GeneratedImage, GenerateRequest
 from airflow_provider_claid.delivery.account import Account
+from airflow_provider_claid.delivery.backoff import doubling
 from airflow_provider_claid.pacing.headers import RateLimit
 from airflow_provider_claid.pacing.pacer import pacer
 
@@ -71,11 +71,11 @@ def pause_after(error: ClaidError, tries: int, jitter: float | None = None) -> f
     Decide how many seconds to wait before the next try, or raise the error where there is to be none.
 
     Where the server said how long, the request waits at the pacer, which the refusal has closed; else it backs off,
-    doubling, with full `jitter` (0 to 1).
+    doubling, with `jitter` (0 to 1).
     """
     if tries >= MAX_TRIES or not error.retryable or (error.retry_after or 0) > LONGEST_PAUSE:
         raise error
     log.warning("%s", error)
     if error.retry_after is not None:
         return 0.0
-    return FIRST_PAUSE * float(2 ** (tries - 1)) * (0.5 + 0.5 * (random.random() if jitter is None else jitter))
+    return doubling(FIRST_PAUSE, tries, jitter)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import random
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from airflow_provider_claid.api.client import download
 from airflow_provider_claid.api.errors import ClaidPictureError
 from airflow_provider_claid.api.models import GeneratedImage
+from airflow_provider_claid.delivery.backoff import doubling
 from airflow_provider_claid.delivery.images import BadPictureError, Header, check, is_black
 from airflow_provider_claid.delivery.threads import in_thread
 
@@ -46,7 +46,7 @@ async def fetch(image: GeneratedImage, *, allow_loopback: bool) -> Fetched:
             if tries == MAX_TRIES:
                 raise ClaidPictureError(f"{reason} (tried {tries} times)", billed="yes") from cause
             log.warning("Download %d of %d of %s failed: %s", tries, MAX_TRIES, image.tmp_url, reason)
-        await asyncio.sleep(FIRST_PAUSE * 2 ** (tries - 1) * (0.5 + 0.5 * random.random()))
+        await asyncio.sleep(doubling(FIRST_PAUSE, tries))
     raise AssertionError("the last try returns or raises")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,9 @@ _NOT_BUILT = {
     "reconcile_timeout": (120,),
 }
 """Arguments that later versions build, with the values that need no building."""
+
+_STAND_INS = {"prompt": "any prompt", "number_of_images": 1, "guidance_scale": 5.0, "output_folder": None}
+"""The arguments of a request, each with a value that passes, for templates that only a run can render."""
 
 
 class ClaidGenerateImageOperator(BaseOperator):
@@ -158,12 +161,14 @@ class ClaidGenerateImageOperator(BaseOperator):
             self._storage_connection(self.storage_conn_id, "")
         return ImageJob(ClaidHook(self.claid_conn_id).account(), request, name, target)
 
-    def _request(self) -> GenerateRequest:
+    def _request(self, instead: Mapping[str, Any] | None = None) -> GenerateRequest:
+        """Build and check the request, with stand-ins `instead` of arguments that are not rendered yet."""
+        values = {name: getattr(self, name) for name in _STAND_INS} | dict(instead or {})
         return check_request(
-            self.prompt,
-            _number(self.number_of_images, int),
-            _number(self.guidance_scale, float),
-            self.output_folder or None,
+            values["prompt"],
+            _number(values["number_of_images"], int),
+            _number(values["guidance_scale"], float),
+            values["output_folder"] or None,
             output_name="output_folder",
         )
 
@@ -226,22 +231,7 @@ class ClaidGenerateImageOperator(BaseOperator):
             raise ClaidInputError("multiple_outputs", "True", "False", "The operator returns one list of URIs.")
         if self.on_filtered not in ON_FILTERED:
             raise ClaidInputError("on_filtered", repr(self.on_filtered), " or ".join(map(repr, ON_FILTERED)))
-        stand_in = {
-            "prompt": "any prompt",
-            "number_of_images": 1,
-            "guidance_scale": 5.0,
-            "output_folder": None,
-        }
-        values = {
-            name: getattr(self, name) if _is_literal(getattr(self, name)) else stand_in[name] for name in stand_in
-        }
-        check_request(
-            values["prompt"],
-            _number(values["number_of_images"], int),
-            _number(values["guidance_scale"], float),
-            values["output_folder"] or None,
-            output_name="output_folder",
-        )
+        self._request({name: value for name, value in _STAND_INS.items() if not _is_literal(getattr(self, name))})
         if all(map(_is_literal, (self.save_to, self.output_folder, self.storage_conn_id, self.filename))):
             self._target()
         if self.filename and _is_literal(self.filename):

@@ -71,9 +71,6 @@ class SQLiteStore(ScheduleStore):
         self._last_seen = Schedule()
         _alive.add(self)
 
-    def _due(self, at: float, now: float) -> float:
-        return at
-
     @contextmanager
     def _open(self) -> Iterator[tuple[Schedule, float]]:
         with self.lock:

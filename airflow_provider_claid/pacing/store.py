@@ -51,16 +51,14 @@ class ScheduleStore(ABC):
 
     @abstractmethod
     def _open(self) -> AbstractContextManager[tuple[Schedule, float]]:
-        """Yield the schedule and the store's clock; keep the schedule when the block ends without an error."""
-
-    def _due(self, at: float, now: float) -> float:
-        return time.monotonic() + at - now
+        """Yield the schedule and the monotonic clock; keep the schedule when the block ends without an error."""
 
     def book(self, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> Booking:
         """Book the earliest legal send time (`Schedule.book`)."""
         with self._open() as (schedule, now):
             at = schedule.book(now, pace, instead_of=instead_of, spread=spread)
-        return Booking(at, self._due(at, now))
+        # The clock of these stores is this host's monotonic one, so both names mean one moment.
+        return Booking(at, due=at)
 
     def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
         """Note a 429 (`Schedule.refused`)."""
@@ -93,6 +91,3 @@ class MemoryStore(ScheduleStore):
             self._schedule.close(now, random.random() * self._start_within)
             self._start_within = 0.0
             yield self._schedule, now
-
-    def _due(self, at: float, now: float) -> float:
-        return at

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
+
+from asgiref.sync import sync_to_async
 
 WIDTH = 8
 
@@ -21,4 +22,6 @@ async def in_thread(function: Callable[[*Arguments], T], *arguments: *Arguments)
     pool = _pools.get(os.getpid())
     if pool is None:
         pool = _pools.setdefault(os.getpid(), ThreadPoolExecutor(WIDTH, thread_name_prefix="claid-storage"))
-    return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+    # asgiref's way, not the loop's: a look-up of an Airflow connection from this thread must find a triggerer's loop,
+    # and what is logged there must carry the names of its task.
+    return await sync_to_async(function, thread_sensitive=False, executor=pool)(*arguments)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
+from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.checks import (
-    DEFAULT_CONNECTIONS,
     ON_FILTERED,
     OnFiltered,
     Target,
@@ -147,6 +146,7 @@ class ClaidGenerateImageOperator(BaseOperator):
     def _job(self, context: Context) -> ImageJob:
         from airflow_provider_claid.delivery.job import Identity, ImageJob
         from airflow_provider_claid.hooks.claid import ClaidHook
+        from airflow_provider_claid.hooks.storage import storage_connection
 
         request, target = self._request(), self._target()
         self._check_map_index(context)
@@ -156,9 +156,9 @@ class ClaidGenerateImageOperator(BaseOperator):
         if target is None and request.output is None:
             log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
         if target is not None:
-            target = replace(target, conn_id=self._storage_connection(target.conn_id, target.scheme))
+            target = replace(target, conn_id=storage_connection(target.conn_id, target.scheme))
         elif self.storage_conn_id:
-            self._storage_connection(self.storage_conn_id, "")
+            storage_connection(self.storage_conn_id, "")
         return ImageJob(ClaidHook(self.claid_conn_id).account(), request, name, target)
 
     def _request(self, instead: Mapping[str, Any] | None = None) -> GenerateRequest:
@@ -194,27 +194,6 @@ class ClaidGenerateImageOperator(BaseOperator):
         except Exception as cause:
             fix = f"It fails with {type(cause).__name__}: {cause}."
             raise ClaidInputError("map_index_template", f"{template!r:.80}", "a template that renders", fix) from cause
-
-    def _storage_connection(self, conn_id: str | None, scheme: str) -> str | None:
-        """
-        Return the connection to use, looked up: the given one must exist, the scheme's default is used if it does.
-
-        Airflow's object storage takes credentials of the machine for an unknown connection, and for none, in silence.
-        """
-        from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
-        wanted = conn_id or DEFAULT_CONNECTIONS.get(scheme)
-        if wanted is None:
-            return None
-        try:
-            BaseHook.get_connection(wanted)
-        except AirflowNotFoundException:
-            if conn_id is None:
-                return None
-            accepted, fix = "the id of an Airflow connection", "Leave it out for the default of the scheme."
-            came = f"{conn_id!r}, which is not defined"
-            raise ClaidConfigurationError("storage_conn_id", came, accepted, fix) from None
-        return wanted
 
     def _hand_over(self, context: Context, result: JobResult, target: Target | None) -> None:
         value = result.to_json() | {"storage_conn_id": target.conn_id if target else self.storage_conn_id}

@@ -7,8 +7,9 @@ once, whatever its `retries`. The others are `AirflowException`s, which Airflow 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
@@ -117,6 +118,26 @@ def airflow_errors() -> Iterator[None]:
             what = f"Interrupted by {type(interruption).__name__} after the request left"
             kind = ClaidPictureError if bill.billed == "yes" else ClaidUnknownOutcomeError
             raise kind(f"{what}. {bill.receipt}".strip(), billed=bill.billed) from interruption
+
+
+def described(error: ClaidError) -> dict[str, Any]:
+    """Return an error as plain JSON, for a trigger's event."""
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "billed": error.billed,
+        "status": error.status,
+        "field": getattr(error, "field", None),
+    }
+
+
+def revived(description: Mapping[str, Any]) -> ClaidError:
+    """Return the error of this module that `described` wrote down."""
+    face: type[ClaidError] = next(face for face in _FACES.values() if face.__name__ == description["kind"])
+    error = face.__new__(face, description["message"])
+    ClaidError.__init__(error, description["message"], billed=description["billed"], status=description["status"])
+    error.__dict__["field"] = description["field"]
+    return error
 
 
 def _face_of(error: ClaidError) -> ClaidError:

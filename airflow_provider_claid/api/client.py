@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -28,11 +27,10 @@ from airflow_provider_claid.api.answers import (
     unavailable,
 )
 from airflow_provider_claid.api.bill import Item, current_bill
-from airflow_provider_claid.api.endpoint import Endpoint, is_loopback_host, user_agent
+from airflow_provider_claid.api.endpoint import Endpoint
 from airflow_provider_claid.api.errors import (
     ClaidConfigurationError,
     ClaidError,
-    ClaidPictureError,
     ClaidUnknownOutcomeError,
 )
 from airflow_provider_claid.api.models import GenerateRequest, Storage
@@ -44,9 +42,11 @@ WRITE_TIMEOUT = 30.0
 # A reused connection may wait two more seconds for its slot; servers close idle ones after 5 s at the earliest.
 KEEPALIVE = 2.0
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-MAX_REDIRECTS = 5
 
-_TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
+"""Whatever the way to a server, or the server, can raise."""
+
+Response = httpx.Response
 
 
 class Gate(Protocol):
@@ -153,7 +153,7 @@ class ClaidClient:
         try:
             async with deadline:
                 return await self._send(method, path, body, departure)
-        except _TRANSPORT_ERRORS as error:
+        except TRANSPORT_ERRORS as error:
             if error is departure.held_back:
                 raise
             cause = error
@@ -166,15 +166,15 @@ class ClaidClient:
         headers = self.endpoint.headers()
         if body is not None:
             headers["Content-Type"] = "application/json"
-        request = _http().build_request(
+        request = http().build_request(
             method,
             self.endpoint.base_url + path,
             headers=headers,
             content=body,
-            timeout=_timeouts(self.endpoint.timeout),
+            timeout=timeouts(self.endpoint.timeout),
             extensions={"trace": departure},
         )
-        async with _sending(request) as response:
+        async with sending(request) as response:
             status, fields = response.status_code, _headers(response)
             departure.reply = Reply(status, fields, complete=False)
             return Reply(status, fields, await _read(response))
@@ -185,62 +185,10 @@ class ClaidClient:
         return failure(of_silence(sent=sent), self.endpoint, cause=cause)
 
 
-async def download(url: str, *, allow_loopback: bool, limit: int, patience: float) -> AsyncGenerator[bytes]:
-    """
-    Stream the picture at a temporary address, in chunks; never more than `limit` bytes, `patience` seconds for each.
-
-    https only; plain http only to this machine and only where `allow_loopback` says that the API is there too. No
-    key is sent. Raises `ClaidPictureError`; its `status` is that of the answer, if one came.
-    """
-    try:
-        for _ in range(MAX_REDIRECTS):
-            _check_picture_address(url, allow_loopback=allow_loopback)
-            headers = {"User-Agent": user_agent(), "Accept-Encoding": "identity"}
-            request = _http().build_request("GET", url, headers=headers, timeout=_timeouts(patience))
-            async with _sending(request) as response:
-                if response.next_request is not None:
-                    url = str(response.next_request.url)
-                    continue
-                async for chunk in _picture(response, limit):
-                    yield chunk
-                return
-    except _TRANSPORT_ERRORS as cause:
-        raise ClaidPictureError(f"The download broke: {type(cause).__name__}: {cause}", billed="yes") from cause
-    raise ClaidPictureError(f"The temporary address redirected more than {MAX_REDIRECTS} times", billed="yes")
-
-
 async def close() -> None:
     """Close the connections of the running event loop."""
     if client := _clients.pop(asyncio.get_running_loop(), None):
         await client.aclose()
-
-
-async def _picture(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
-    if response.status_code != 200:
-        gone = " (temporary addresses die after 24 hours)" if response.status_code in {403, 404, 410} else ""
-        message = f"The temporary address answered {response.status_code}{gone}"
-        raise ClaidPictureError(message, billed="yes", status=response.status_code)
-    announced = response.headers.get("content-length", "")
-    received = 0
-    if announced.isdigit() and int(announced) > limit:
-        raise ClaidPictureError(f"The picture announces {announced} bytes; at most {limit} are accepted", billed="yes")
-    async for chunk in response.aiter_raw():
-        received += len(chunk)
-        if received > limit:
-            raise ClaidPictureError(f"The picture is larger than {limit} bytes", billed="yes")
-        yield chunk
-    if announced.isdigit() and received != int(announced):
-        raise ClaidPictureError(f"The picture is cut: {received} of {announced} bytes came", billed="yes")
-
-
-def _check_picture_address(url: str, *, allow_loopback: bool) -> None:
-    parts = urlsplit(url)
-    local = parts.scheme == "http" and is_loopback_host(parts.hostname or "") and allow_loopback
-    if not local and parts.scheme != "https":
-        message = f"The temporary address {parts.scheme}://{parts.hostname} is not https; it was not opened"
-        raise ClaidPictureError(message, billed="yes")
-    if "@" in parts.netloc:
-        raise ClaidPictureError("The temporary address holds user info; it was not opened", billed="yes")
 
 
 def _misconfiguration(cause: BaseException, endpoint: Endpoint) -> ClaidConfigurationError | None:
@@ -265,7 +213,7 @@ def _misconfiguration(cause: BaseException, endpoint: Endpoint) -> ClaidConfigur
 _clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
 
 
-def _http() -> httpx.AsyncClient:
+def http() -> httpx.AsyncClient:
     """Return the one client of this process and event loop; a forked child has another loop, so another client."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
@@ -281,13 +229,15 @@ def _http() -> httpx.AsyncClient:
     return _clients[loop]
 
 
-def _timeouts(read: float) -> httpx.Timeout:
+def timeouts(read: float) -> httpx.Timeout:
+    """Return how long each step of a request may take; `read` seconds for each part of the answer."""
     return httpx.Timeout(connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, read=read, pool=CONNECT_TIMEOUT)
 
 
 @asynccontextmanager
-async def _sending(request: httpx.Request) -> AsyncIterator[httpx.Response]:
-    response = await _http().send(request, stream=True)
+async def sending(request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    """Send the request, and close the answer afterwards, read or not."""
+    response = await http().send(request, stream=True)
     try:
         yield response
     finally:

@@ -19,6 +19,9 @@ HEAD_BYTES = 4096
 TAIL_BYTES = 16
 """How many last bytes tell whether the end is there."""
 
+MAX_BYTES = 64 * 1024 * 1024
+"""The largest file that is read whole; it is held in memory."""
+
 MAX_PIXELS = 40_000_000
 BLACK_LEVEL = 8
 """A picture is black if no channel of any pixel is above this, of 255."""
@@ -55,6 +58,11 @@ class Header:
         """The usual end of a file name, without the dot."""
         return _EXTENSIONS[self.format]
 
+    def require(self, width: int | None, height: int | None) -> None:
+        """Raise `BadPictureError` unless this is the promised size; None promises nothing."""
+        if (width or self.width, height or self.height) != (self.width, self.height):
+            raise BadPictureError(f"it is {self.width}x{self.height} pixels instead of {width}x{height}")
+
 
 def sniff(head: bytes) -> Header:
     """Read type and size from the first `HEAD_BYTES` or more; raise `BadPictureError` if they are no picture's."""
@@ -89,8 +97,7 @@ def check(data: bytes, *, width: int | None = None, height: int | None = None) -
     check_end(header, data, data[-TAIL_BYTES:], len(data))
     if header.format == "PNG":
         _check_png_chunks(data)
-    if (width or header.width, height or header.height) != (header.width, header.height):
-        raise BadPictureError(f"it is {header.width}x{header.height} pixels instead of {width}x{height}")
+    header.require(width, height)
     return header
 
 

@@ -8,16 +8,15 @@ import logging
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from airflow_provider_claid.api.client import download
+from airflow_provider_claid.api.downloads import download
 from airflow_provider_claid.api.errors import ClaidPictureError
 from airflow_provider_claid.api.models import GeneratedImage
 from airflow_provider_claid.delivery.backoff import doubling
-from airflow_provider_claid.delivery.images import BadPictureError, Header, check, is_black
+from airflow_provider_claid.delivery.images import MAX_BYTES, BadPictureError, Header, check, is_black
 from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 64 * 1024 * 1024
 MAX_TRIES = 4
 FIRST_PAUSE = 0.5
 TIMEOUT = 60.0

@@ -16,7 +16,7 @@ _SCHEMES = {"s3": "s3", "gcs": "gs"}
 _listed: dict[tuple[str, str], tuple[Storage, ...]] = {}
 
 
-async def resolve(account: Account, uri: str) -> str:
+async def resolve(account: Account, uri: str, field: str = "output") -> str:
     """
     Return where `storage://name/path` is, as `s3://bucket/prefix/path` or `gs://…`; a final slash stays.
 
@@ -24,7 +24,7 @@ async def resolve(account: Account, uri: str) -> str:
     """
     match = _FORM.fullmatch(uri) if isinstance(uri, str) else None
     if match is None:
-        raise ClaidInputError("output", f"{uri!r:.80}", "storage://name/folder/")
+        raise ClaidInputError(field, f"{uri!r:.80}", "storage://name/folder/")
     name, path = match[1], match[2] or ""
     if name in account.storages:
         return join(account.storages[name], path)
@@ -32,7 +32,7 @@ async def resolve(account: Account, uri: str) -> str:
     known = {storage.name: storage for storage in storages if storage.name}
     if name not in known:
         fix = f"Connected are: {', '.join(sorted(known)) or 'none'}."
-        raise ClaidInputError("output", f"the storage {name!r}", "a storage connected to the account", fix)
+        raise ClaidInputError(field, f"the storage {name!r}", "a storage connected to the account", fix)
     return join(_root(known[name]), path)
 
 

@@ -1,0 +1,45 @@
+"""Pictures at Claid's temporary addresses: there is no list of them, so each is asked for by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from airflow_provider_claid.api.downloads import Part, read_part
+from airflow_provider_claid.api.errors import ClaidPictureError
+from airflow_provider_claid.delivery.expected import Promise, Verify
+from airflow_provider_claid.delivery.images import HEAD_BYTES, MAX_BYTES
+from airflow_provider_claid.delivery.inspection import Inspection, check_size, inspect
+from airflow_provider_claid.delivery.threads import in_thread
+
+PATIENCE = 60.0
+"""Seconds that a part of a picture may take."""
+
+
+async def inspect_web(promise: Promise, verify: Verify, min_bytes: int, *, allow_loopback: bool) -> Inspection:
+    """Look at the picture at a temporary address; raises `ClaidPictureError` while it cannot be read."""
+    refuse_expired(promise)
+
+    async def part(start: int, end: int) -> Part:
+        return await read_part(
+            promise.uri, start, end, allow_loopback=allow_loopback, limit=MAX_BYTES, patience=PATIENCE
+        )
+
+    def read(start: int, end: int) -> bytes:
+        held = first
+        if end > first.start + len(first.data):
+            held = asyncio.run_coroutine_threadsafe(part(start, end), loop).result(2 * PATIENCE)
+        return held.data[start - held.start : end - held.start]
+
+    loop = asyncio.get_running_loop()
+    first = await part(0, HEAD_BYTES)
+    if fault := check_size(promise, first.size, min_bytes):
+        return Inspection(fault)
+    return await in_thread(inspect, promise, first.size, read, verify)
+
+
+def refuse_expired(promise: Promise) -> None:
+    """Raise `ClaidPictureError` if the temporary address is past the time that was said of it."""
+    if promise.expires_at is not None and datetime.fromisoformat(promise.expires_at) < datetime.now(UTC):
+        message = f"The temporary address {promise.uri} died at {promise.expires_at}: give the operator save_to"
+        raise ClaidPictureError(message, billed="yes")

@@ -53,7 +53,7 @@ class StorageWriter:
             folder.mkdir(parents=True, exist_ok=True)
         incoming.write_bytes(png)
         incoming.replace(path)
-        return path.as_uri()
+        return f"file://{path}"
 
     def _put(self, storage: Storage, key: str, png: bytes) -> str:
         bucket = storage.parameters["bucket"]

@@ -1,0 +1,212 @@
+"""The event trigger: what is new is told once, over restarts too, and what is half-written waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+import pytest
+from PIL import Image
+
+from airflow_provider_claid.exceptions import ClaidInputError
+from airflow_provider_claid.triggers import delivery
+from airflow_provider_claid.triggers.claid import ClaidDeliveryEventTrigger
+
+
+class StateStore:
+    """What Airflow 3.3 injects, kept as the JSON it is kept as."""
+
+    def __init__(self):
+        self.rows = {}
+        self.away = False
+
+    async def aget(self, key, default=None):
+        return json.loads(self.rows[key]) if key in self.rows else default
+
+    async def aset(self, key, value):
+        if self.away:
+            raise RuntimeError("the API server is away")
+        self.rows[key] = json.dumps(value)
+
+
+def draw(path, colour=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.effect_noise((64, 48), 80) if colour is None else Image.new("RGB", (1024, 1024), colour)
+    picture.save(path, "PNG")
+    return f"file://{path}"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(delivery, "PERSISTED_AFTER", 0.05)
+
+
+@pytest.fixture
+def store():
+    return StateStore()
+
+
+def watcher(folder, store=None, **arguments):
+    trigger = ClaidDeliveryEventTrigger(f"file://{folder}/", **arguments)
+    trigger.poke_interval = 0.1
+    trigger.asset_state_store = store
+    return trigger
+
+
+async def told(trigger, seconds=0.6):
+    """Let it run for a while, then stop it as a triggerer does that is rolled out; return what it told."""
+    events = []
+
+    async def listen():
+        async for event in trigger.run():
+            events.append(event.payload)
+
+    running = asyncio.create_task(listen())
+    await asyncio.sleep(seconds)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return events
+
+
+def uris_of(events):
+    return [uri for event in events for uri in event["uris"]]
+
+
+def test_new_pictures_are_one_event_per_folder_and_told_once(tmp_path, store):
+    first = sorted([draw(tmp_path / "a/1.png"), draw(tmp_path / "a/2 é+.png")])
+    other = [draw(tmp_path / "b/1.png")]
+
+    async def story():
+        events = await told(watcher(tmp_path, store))
+        assert [event["uris"] for event in events] == [first, other]
+        assert [event["folder"] for event in events] == [f"file://{tmp_path}/a/", f"file://{tmp_path}/b/"]
+        assert json.loads(json.dumps(events)) == events
+        late = draw(tmp_path / "a/3.png")
+        assert uris_of(await told(watcher(tmp_path, store))) == [late]
+        assert await told(watcher(tmp_path, store)) == []
+
+    asyncio.run(story())
+
+
+def test_what_came_while_nobody_watched_is_told_and_nothing_else(tmp_path, store):
+    draw(tmp_path / "old.png")
+
+    async def story():
+        await told(watcher(tmp_path, store))
+        came = [draw(tmp_path / f"{number}.png") for number in range(3)]
+        assert uris_of(await told(watcher(tmp_path, store))) == came
+
+    asyncio.run(story())
+
+
+def test_an_event_that_was_taken_is_not_told_again_although_nothing_was_kept_yet(tmp_path, store):
+    draw(tmp_path / "a.png")
+
+    async def story():
+        events = watcher(tmp_path, store).run()
+        await anext(events)
+        assert store.rows == {}
+        await events.aclose()
+        assert await told(watcher(tmp_path, store)) == []
+
+    asyncio.run(story())
+
+
+def test_a_picture_that_is_written_again_is_told_again(tmp_path, store):
+    draw(tmp_path / "a.png")
+
+    async def story():
+        await told(watcher(tmp_path, store))
+        draw(tmp_path / "a.png")
+        assert len(await told(watcher(tmp_path, store))) == 1
+
+    asyncio.run(story())
+
+
+def test_half_written_and_empty_pictures_wait_and_black_ones_are_named(tmp_path, store):
+    whole = tmp_path / "whole.png"
+    draw(whole)
+    half, empty = tmp_path / "half.png", tmp_path / "empty.png"
+    half.write_bytes(whole.read_bytes()[:-7])
+    empty.touch()
+    black = draw(tmp_path / "black.png", "black")
+
+    async def story():
+        trigger = watcher(tmp_path, store)
+        listening = asyncio.create_task(told(trigger, 1.2))
+        await asyncio.sleep(0.6)
+        half.write_bytes(whole.read_bytes())
+        first, second = await listening
+        assert first["uris"] == [black, f"file://{whole}"]
+        assert first["filtered"] == [black]
+        assert second["uris"] == [f"file://{half}"]
+
+    asyncio.run(story())
+
+
+def test_a_state_store_that_is_away_delays_nothing_and_is_written_later(tmp_path, store):
+    store.away = True
+    draw(tmp_path / "a.png")
+
+    async def story():
+        listening = asyncio.create_task(told(watcher(tmp_path, store), 1.0))
+        await asyncio.sleep(0.5)
+        store.away = False
+        assert len(await listening) == 1
+        assert await told(watcher(tmp_path, store)) == []
+
+    asyncio.run(story())
+
+
+def test_a_watermark_that_cannot_be_read_tells_only_of_what_is_new(tmp_path, store, caplog):
+    draw(tmp_path / "a.png")
+    os.utime(tmp_path / "a.png", (1_000_000_000, 1_000_000_000))
+    store.rows[delivery.STATE_KEY] = json.dumps({"schema": 99})
+
+    async def story():
+        assert await told(watcher(tmp_path, store)) == []
+
+    asyncio.run(story())
+    assert "cannot be read" in caplog.text
+
+
+def test_since_leaves_out_what_is_older(tmp_path):
+    draw(tmp_path / "a.png")
+
+    async def story():
+        assert await told(watcher(tmp_path, since="2999-01-01")) == []
+
+    asyncio.run(story())
+
+
+def test_a_wrong_connection_is_logged_at_each_look_and_it_goes_on(caplog):
+    trigger = ClaidDeliveryEventTrigger("s3://bucket/", storage_conn_id="no_such")
+    trigger.poke_interval = 0.1
+
+    async def story():
+        assert await told(trigger) == []
+
+    asyncio.run(story())
+    assert caplog.text.count("storage_conn_id: got 'no_such', which is not defined") > 1
+
+
+def test_it_survives_being_written_down():
+    trigger = ClaidDeliveryEventTrigger("s3://bucket/a/", since="2026-11-01", storage_conn_id="my_aws")
+    path, kwargs = trigger.serialize()
+    assert path.endswith("triggers.delivery.ClaidDeliveryEventTrigger")
+    assert ClaidDeliveryEventTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"folder": "s3://bucket/a"}, "Add the final slash"),
+        ({"folder": "https://claid.ai/"}, "cannot be listed"),
+        ({"folder": "s3://bucket/", "verify": "some"}, "verify: got 'some'"),
+        ({"folder": "s3://bucket/", "since": "soon"}, "since: got 'soon'"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_parse(arguments, says):
+    with pytest.raises(ClaidInputError, match=says):
+        ClaidDeliveryEventTrigger(**arguments)

@@ -1,0 +1,112 @@
+"""The sensor's trigger: plain JSON in and out, one event, an absolute deadline, and a loop that stays free."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import time
+
+import pytest
+from PIL import Image
+
+from airflow_provider_claid.triggers.claid import ClaidImageTrigger
+
+
+def draw(path):
+    Image.effect_noise((64, 48), 80).save(path, "PNG")
+    return f"file://{path}"
+
+
+def restored(trigger):
+    path, kwargs = trigger.serialize()
+    assert json.loads(json.dumps(kwargs)) == kwargs
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)(**kwargs)
+
+
+def only_event(trigger):
+    async def events():
+        return [event.payload async for event in trigger.run()]
+
+    (payload,) = asyncio.run(events())
+    assert json.loads(json.dumps(payload)) == payload
+    return payload
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"images": ["s3://b/a.png", "storage://s/b.png"]},
+        {"images": {"images": [{"uri": "s3://b/a.png", "width": 3, "sha256": "ab"}], "storage_conn_id": "my_aws"}},
+        {"folder": "gs://b/f/", "expected_count": 3, "since": "2026-11-01T10:00:00.5+02:00"},
+        {"images": "file:///a.png", "verify": "full", "min_bytes": 9, "on_filtered": "skip", "max_wait": 7.0},
+        {"images": "file:///a.png", "poke_interval": 3.0, "exponential_backoff": True, "deadline": 17.5},
+    ],
+)
+def test_it_survives_being_written_down(arguments):
+    trigger = ClaidImageTrigger(**arguments)
+    assert restored(trigger).serialize() == trigger.serialize()
+
+
+def test_its_event_has_the_uris(tmp_path):
+    uris = [draw(tmp_path / "b.png"), draw(tmp_path / "a.png")]
+    assert only_event(restored(ClaidImageTrigger(images=uris))) == {"status": "delivered", "uris": uris}
+
+
+def test_the_deadline_is_absolute_and_one_look_is_made_even_after_it(tmp_path):
+    trigger = ClaidImageTrigger(images=[f"file://{tmp_path}/a.png"], deadline=time.time() - 3600, poke_interval=1)
+    event = only_event(trigger)
+    assert event["status"] == "timeout"
+    assert "0 of 1 pictures" in event["message"]
+    assert "a.png (it is not there)" in event["message"]
+    draw(tmp_path / "a.png")
+    assert only_event(restored(trigger))["status"] == "delivered"
+
+
+def test_a_restart_does_not_extend_the_deadline(tmp_path):
+    started = time.time()
+    trigger = ClaidImageTrigger(images=[f"file://{tmp_path}/a.png"], deadline=started + 2.5, poke_interval=1)
+
+    async def cut_short():
+        running = asyncio.create_task(anext(trigger.run()))
+        await asyncio.sleep(1.5)
+        running.cancel()
+
+    asyncio.run(cut_short())
+    assert only_event(restored(trigger))["status"] == "timeout"
+    assert time.time() - started < 4
+
+
+def test_what_no_waiting_mends_is_an_event_with_the_error():
+    event = only_event(ClaidImageTrigger(images=["s3://b/a.png"], storage_conn_id="no_such"))
+    assert event["status"] == "failed"
+    assert event["error"]["kind"] == "ClaidConfigurationError"
+    assert event["error"]["field"] == "storage_conn_id"
+
+
+def test_two_hundred_of_them_leave_the_loop_free(tmp_path):
+    stalls = []
+
+    async def watch_the_loop():
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.01)
+            stalls.append(time.perf_counter() - before - 0.01)
+
+    async def crowd():
+        for number in range(200):
+            draw(tmp_path / f"{number}.png")
+        images = [f"file://{tmp_path}/{number}.png" for number in range(200)]
+        triggers = [
+            ClaidImageTrigger(images=[*images, f"file://{tmp_path}/never.png"], deadline=time.time() + 1)
+            for _ in range(200)
+        ]
+        watcher = asyncio.create_task(watch_the_loop())
+        await asyncio.sleep(0.05)
+        await asyncio.gather(*(anext(trigger.run()) for trigger in triggers))
+        watcher.cancel()
+
+    asyncio.run(crowd())
+    # The figure is measured in benchmarks; here a blocking call in the loop would show as one stall of seconds.
+    assert max(stalls) < 1

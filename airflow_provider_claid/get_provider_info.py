@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+_STORAGE_URIS = [
+    {
+        "schemes": ["storage"],
+        "handler": "airflow_provider_claid.assets.claid.sanitize_uri",
+        "factory": "airflow_provider_claid.assets.claid.create_asset",
+        "to_openlineage_converter": "airflow_provider_claid.assets.claid.convert_asset_to_openlineage",
+    }
+]
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata (`provider_info.schema.json`, and `provider.yaml.schema.json` for the form)."""
@@ -20,6 +29,11 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.hooks.claid"]}],
         "operators": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.operators.claid"]}],
+        "sensors": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.sensors.claid"]}],
+        "triggers": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.triggers.claid"]}],
+        "asset-uris": _STORAGE_URIS,
+        # Airflow 2.11 reads them under their older name.
+        "dataset-uris": _STORAGE_URIS,
         "extra-links": ["airflow_provider_claid.links.claid.ClaidPictureLink"],
         "connection-types": [
             {

@@ -1,5 +1,5 @@
 """
-Three prompts become three pictures in a folder: paced, paid for once, checked and stored.
+Three prompts become three pictures in a folder: paced, paid for once, checked, stored, and seen to be there.
 
 Needs the Airflow connection `claid_default` (type Claid.ai, password = API key) and costs three credits a run.
 """
@@ -12,6 +12,7 @@ from datetime import datetime
 from airflow.providers.common.compat.sdk import dag, get_current_context, task
 
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
+from airflow_provider_claid.sensors.claid import ClaidImageSensor
 
 FOLDER = os.environ.get("CLAID_QUICKSTART_FOLDER", "file:///tmp/claid-quickstart/")
 PROMPTS = [
@@ -39,7 +40,8 @@ def claid_quickstart():
             print(f"{row['uri']}  {row['width']}x{row['height']}  {row['bytes']} bytes  {row['credits']} credit")
         return rows
 
-    report(pictures.output)
+    delivered = ClaidImageSensor(task_id="delivered", images=pictures.output, poke_interval=5, timeout=300)
+    report(pictures.output) >> delivered
 
 
 claid_quickstart()

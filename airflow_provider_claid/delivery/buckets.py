@@ -147,6 +147,9 @@ class ObjectBucket:
 class S3Bucket(ObjectBucket):
     """A bucket of S3, listed page by page (1,000 keys, in order), each page beginning where a wanted key may be."""
 
+    def __init__(self, fs: Any, name: str, place: str, conn_id: str | None) -> None:
+        super().__init__(_impatient(fs), name, place, conn_id)
+
     def find(self, keys: Sequence[str]) -> Iterator[Entry]:
         """List from wanted key to wanted key: never more pages than hold the keys, nor than there are keys."""
         wanted = sorted(set(keys), reverse=True)
@@ -183,6 +186,20 @@ class S3Bucket(ObjectBucket):
         with store_errors(self._place + prefix, self._conn_id):
             page: dict[str, Any] = self._fs.call_s3("list_objects_v2", Bucket=self._name, Prefix=prefix, **more)
         return page
+
+
+def _impatient(fs: Any) -> Any:
+    """
+    Return a copy of an S3 file system that leaves trying again to botocore.
+
+    A failed look is followed by another; s3fs's five rounds of it would hold a thread for half a minute each time.
+    """
+    if fs.config_kwargs.get("signature_version"):
+        # A signer of the connection's own is tied to this very object.
+        return fs
+    copy = type(fs)(*fs.storage_args, **fs.storage_options, skip_instance_cache=True)
+    copy.retries = 1
+    return copy
 
 
 def _entries(page: dict[str, Any]) -> Iterable[Entry]:

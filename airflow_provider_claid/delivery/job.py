@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -45,15 +46,25 @@ class Identity:
         joined = "\0".join((self.dag_id, self.run_id, self.task_id, str(self.map_index)))
         return hashlib.sha256(joined.encode()).hexdigest()[:20]
 
+    def tags(self) -> dict[str, str]:
+        """Return the tags by which a stored picture tells its task; `map_index` is that of a mapped task."""
+        tags = {"dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id}
+        return tags if self.map_index < 0 else tags | {"map_index": str(self.map_index)}
+
 
 @dataclass(frozen=True)
 class ImageJob:
-    """What is asked for and where it goes: to `target`, as `name` with -1, -2 … added, or else where Claid put it."""
+    """
+    What is asked for and where it goes: to `target`, as `name` with -1, -2 … added, or else where Claid put it.
+
+    `tags` are put on the copies, where the store of `target` has tags.
+    """
 
     account: Account
     request: GenerateRequest
     name: str
     target: Target | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ async def run(job: ImageJob) -> JobResult:
     The target is opened first: an unknown scheme, a folder that cannot be written or broken credentials cost nothing.
     Afterwards every picture is tried by itself: one that cannot be delivered is in the result with its `error`.
     """
-    folder = await in_thread(open_folder, job.target) if job.target else None
+    folder = await in_thread(open_folder, job.target, job.tags) if job.target else None
     result = await generate(job.account, job.request)
     if not result.images:
         message = "Claid answered without any picture"

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -111,7 +112,8 @@ class ClaidImageTrigger(BaseTrigger):
                 async with asyncio.timeout(max(self._left(), LAST_LOOK)):
                     report = await watch.look()
             except TimeoutError:
-                log.warning("The look took too long.")
+                late = {"the last look": "the store did not answer in time"}
+                report = replace(report, missing={**report.missing, **late})
             uris = handed_on(report, self.on_filtered)
             if uris is not None:
                 return {"status": "delivered", "uris": uris}

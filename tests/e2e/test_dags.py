@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from airflow_provider_claid.delivery import generate as generate_module
 from airflow_provider_claid.links.claid import ClaidPictureLink
@@ -23,6 +27,22 @@ def run_one(dag, monkeypatch):
         monkeypatch.setenv("TEST_ARGUMENTS", json.dumps({"prompt": "a red bicycle", **arguments}))
         finished = dag("one_picture").test()
         return finished, finished.get_task_instance("generate")
+
+    return run
+
+
+@pytest.fixture
+def run_with_outlets(dag, monkeypatch):
+    """Run the Dag `outlets` with these arguments; return the run and its events in Airflow's database."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+
+    def run(**arguments):
+        monkeypatch.setenv("TEST_ARGUMENTS", json.dumps({"prompt": "a red bicycle", **arguments}))
+        finished = dag("outlets").test()
+        with create_session() as session:
+            rows = session.scalars(select(AssetEvent).where(AssetEvent.source_run_id == finished.run_id)).all()
+            return finished, [(row.asset.name, row.extra, [alias.name for alias in row.source_aliases]) for row in rows]
 
     return run
 
@@ -242,3 +262,106 @@ def test_the_key_is_in_no_log_and_no_xcom(sandbox, run_one, log_text, kind, tmp_
     lines = [line for line in log_text.text.splitlines() if "MaskSecret" not in line]
     assert not [line for line in lines if KEY in line]
     assert KEY not in json.dumps(result_of(ti) or {})
+
+
+def test_outlets_tell_what_was_delivered(sandbox, run_with_outlets, tmp_path):
+    run, events = run_with_outlets(number_of_images=2, save_to=f"file://{tmp_path}/", filename="sku")
+    ti = run.get_task_instance("generate")
+    extra = {
+        "uris": [f"file://{tmp_path}/sku-{number}.png" for number in (1, 2)],
+        "credits": 2,
+        "request_id": result_of(ti)["request_id"],
+        "prompt_sha256": hashlib.sha256(b"a red bicycle").hexdigest(),
+    }
+    assert ti.xcom_pull("generate") == extra["uris"]
+    assert sorted(events) == [
+        (f"file://{tmp_path}/", extra, ["folders"]),
+        ("pictures", extra, []),
+        ("pictures by name", extra, []),
+    ]
+
+
+def test_temporary_addresses_are_announced_but_are_in_no_folder(run_with_outlets):
+    run, events = run_with_outlets()
+    assert {name for name, _, _ in events} == {"pictures", "pictures by name"}
+    assert all(extra["uris"] == run.get_task_instance("generate").xcom_pull("generate") for _, extra, _ in events)
+
+
+@pytest.mark.parametrize("fault", ["black", "lost"])
+def test_a_job_that_failed_announces_nothing(sandbox, run_with_outlets, tmp_path, fault):
+    if fault == "lost":
+        sandbox.fault("generate", "reset", when="after_billing", times=None)
+    run, events = run_with_outlets(prompt="nsfw", save_to=f"file://{tmp_path}/")
+    assert (run.state, events) == ("failed", [])
+    assert totals(sandbox)["posts"] == 1
+
+
+def test_what_cannot_be_announced_is_a_warning_and_the_paid_task_succeeds(
+    sandbox, run_with_outlets, tmp_path, log_text
+):
+    # Airflow takes asset URIs of 1500 characters at most.
+    folder = "/".join([str(tmp_path), *["x" * 200] * 8])
+    run, events = run_with_outlets(save_to=f"file://{folder}/")
+    ti = run.get_task_instance("generate")
+    assert (run.state, ti.try_number) == ("success", 1)
+    assert {name for name, _, _ in events} == {"pictures", "pictures by name"}
+    assert "The event of outlet 'folders' could not be recorded: ValueError" in log_text.text
+    assert totals(sandbox)["posts"] == 1
+
+
+def test_no_uri_that_is_handed_on_holds_the_connection_id(run_with_outlets, bucket):
+    run, events = run_with_outlets(save_to="s3://my_aws@pictures/apart/", filename="sku")
+    ti = run.get_task_instance("generate")
+    result = result_of(ti)
+    assert result.pop("storage_conn_id") == "my_aws"
+    link = ti.xcom_pull("generate", key=ClaidPictureLink().xcom_key)
+    assert ti.xcom_pull("generate") == ["s3://pictures/apart/sku-1.png"]
+    assert "s3://pictures/apart/" in {name for name, _, _ in events}
+    assert "my_aws" not in json.dumps([result, link, events, ti.xcom_pull("generate")])
+
+
+def test_copies_in_s3_tell_their_task_by_tags_if_asked(run_one, bucket):
+    where = {"save_to": "s3://pictures/tagged/", "storage_conn_id": "my_aws"}
+    run, _ = run_one(**where, filename="with", object_tags=True)
+    run_one(**where, filename="without")
+    tags = {name: bucket.get_object_tagging(Bucket="pictures", Key=f"tagged/{name}-1.png")["TagSet"]
+            for name in ("with", "without")}  # fmt: skip
+    expected = {"dag_id": "one_picture", "run_id": run.run_id, "task_id": "generate"}
+    assert {tag["Key"]: tag["Value"] for tag in tags["with"]} == expected
+    assert tags["without"] == []
+
+
+RUN_DAG = """
+import sys
+from pathlib import Path
+from airflow.dag_processing.dagbag import DagBag
+
+file = Path(sys.argv[1])
+DagBag(file, bundle_path=file.parent, bundle_name="dags-folder").dags[file.stem].test()
+"""
+
+
+@pytest.mark.parametrize("prompt", ["a red bicycle", "nsfw"])
+def test_openlineage_gets_the_folder_of_the_pictures_from_its_own_listener(dags_folder, bucket, tmp_path, prompt):
+    pytest.importorskip("airflow.providers.openlineage")
+    log = tmp_path / "events.jsonl"
+    transport = {"type": "file", "log_file_path": str(log), "append": True}
+    arguments = {"prompt": prompt, "number_of_images": 2, "save_to": "s3://my_aws@pictures/x/", "filename": "sku"}
+    environment = os.environ | {
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        "TEST_ARGUMENTS": json.dumps(arguments),
+    }
+    command = [sys.executable, "-c", RUN_DAG, str(dags_folder / "outlets.py")]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=110)
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    (end,) = [
+        event for event in events if event["eventType"] in ("COMPLETE", "FAIL") and ".generate" in event["job"]["name"]
+    ]
+    folders = [
+        (dataset["namespace"], dataset["name"], dataset["outputFacets"]["outputStatistics"]["fileCount"])
+        for dataset in end["outputs"]
+        if dataset.get("outputFacets")
+    ]
+    assert folders == ([("s3://pictures", "x", 2)] if end["eventType"] == "COMPLETE" else [])
+    assert (end["eventType"], end["inputs"]) == ("FAIL" if prompt == "nsfw" else "COMPLETE", [])
+    assert "my_aws@" not in json.dumps([end["outputs"], end["inputs"]])

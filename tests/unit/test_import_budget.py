@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = {
     "boto3",
     "botocore",
@@ -33,16 +35,18 @@ def newly_imported(module):
     return set(json.loads(out.stdout.splitlines()[-1]))
 
 
-def test_the_operator_brings_few_modules_and_no_heavy_one():
-    new = newly_imported("airflow_provider_claid.operators.claid")
-    assert "airflow_provider_claid.operators.claid" in new
+@pytest.mark.parametrize("kind", ["operators", "sensors"])
+def test_the_operator_and_the_sensor_bring_few_modules_and_no_heavy_one(kind):
+    new = newly_imported(f"airflow_provider_claid.{kind}.claid")
+    assert f"airflow_provider_claid.{kind}.claid" in new
     assert len(new) <= 25
     assert not {name.partition(".")[0] for name in new} & HEAVY
     assert not any(name.startswith("airflow.providers.amazon") for name in new)
 
 
-def test_the_hook_brings_no_heavy_module():
-    new = newly_imported("airflow_provider_claid.hooks.claid")
+@pytest.mark.parametrize("kind", ["hooks", "triggers"])
+def test_the_hook_and_the_triggers_bring_no_heavy_module(kind):
+    new = newly_imported(f"airflow_provider_claid.{kind}.claid")
     assert not {name.partition(".")[0] for name in new} & HEAVY
 
 

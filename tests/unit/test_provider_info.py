@@ -48,7 +48,7 @@ def test_the_distribution_has_the_name_and_the_entry_point():
     assert entry.dist.version == __version__
 
 
-@pytest.mark.parametrize("kind", ["hooks", "operators"])
+@pytest.mark.parametrize("kind", ["hooks", "operators", "sensors", "triggers"])
 def test_every_named_module_exists(kind):
     for item in INFO[kind]:
         for module in item["python-modules"]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
+import re
+import threading
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery import job as job_module
 from airflow_provider_claid.delivery.checks import check_request, parse_target
-from airflow_provider_claid.delivery.job import ImageJob
-from airflow_provider_claid.delivery.storage import open_folder
+from airflow_provider_claid.delivery.job import Identity, ImageJob
+from airflow_provider_claid.delivery.storage import open_folder, tag_value
 from airflow_provider_claid.delivery.sync import run
 
 
@@ -41,3 +47,97 @@ def test_a_bucket_that_is_not_there_is_an_error_of_each_picture(bucket, account)
 def test_a_scheme_without_a_file_system_names_the_remedy():
     with pytest.raises(ClaidInputError, match="Install the provider of this scheme"):
         open_folder(parse_target("hdfs2://cluster/x/", None))
+
+
+TAGS = {"dag_id": "catalogue & more", "run_id": "manual__2026-01-01T00:00:00+00:00", "task_id": "group.bild_ä"}
+
+
+def job(account, target, images=1, tags=TAGS):
+    request = check_request("a red bicycle", images, 5.0, None)
+    return run(job_module.run(ImageJob(account, request, "sku", target, tags)))
+
+
+def tags_of(bucket, uri):
+    tags = bucket.get_object_tagging(Bucket="pictures", Key=uri.removeprefix("s3://pictures/"))["TagSet"]
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
+def test_objects_carry_the_tags_in_characters_that_the_store_accepts(bucket, account):
+    (picture,) = job(account, parse_target("s3://pictures/tagged/", "my_aws")).pictures
+    assert tags_of(bucket, picture.uri) == TAGS | {"dag_id": "catalogue _ more"}
+
+
+def test_without_tags_none_are_sent(bucket, account):
+    (picture,) = job(account, parse_target("s3://pictures/untagged/", "my_aws"), tags={}).pictures
+    assert tags_of(bucket, picture.uri) == {}
+
+
+@pytest.fixture
+def connection_without_the_right(bucket, monkeypatch):
+    """An Airflow connection to the same store by a way that refuses whatever puts tags; and how often it refused."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    store, refused = DomainDispatcherApplication(create_backend_app), []
+
+    def guard(environ, start_response):
+        if "HTTP_X_AMZ_TAGGING" not in environ:
+            return store(environ, start_response)
+        refused.append(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        start_response("403 Forbidden", [("Content-Type", "application/xml")])
+        return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+
+    server = make_server("127.0.0.1", 0, guard, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    extra = {"endpoint_url": f"http://127.0.0.1:{server.server_port}", "region_name": "us-east-1"}
+    value = {"conn_type": "aws", "login": "access", "password": "secret", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_NO_TAGS", json.dumps(value))
+    yield refused
+    server.shutdown()
+
+
+def test_a_missing_right_to_tag_loses_no_picture(bucket, account, connection_without_the_right, caplog):
+    folder = open_folder(parse_target("s3://pictures/refused/", "no_tags"), TAGS)
+    uris = [folder.publish(f"{number}.png", b"picture", "image/png") for number in range(3)]
+    for uri in uris:
+        stored = bucket.get_object(Bucket="pictures", Key=uri.removeprefix("s3://pictures/"))
+        assert (stored["Body"].read(), stored["ContentType"]) == (b"picture", "image/png")
+        assert tags_of(bucket, uri) == {}
+    assert len(connection_without_the_right) == 1
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "need the right s3:PutObjectTagging" in warning
+    assert "Access Denied" in warning
+
+
+def test_a_store_that_refuses_the_picture_too_says_why(bucket, account):
+    (picture,) = job(account, parse_target("s3://no-such-bucket/x/", "my_aws")).pictures
+    assert "bucket" in picture.error.lower()
+
+
+def test_a_store_without_tags_is_a_line_in_the_log(account, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    result = job(account, parse_target(f"file://{tmp_path}/", None), images=2)
+    assert [picture.error for picture in result.pictures] == [None, None]
+    assert sum("have no tags" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_mapped_task_is_tagged_with_its_map_index():
+    assert Identity("d", "r", "t").tags() == {"dag_id": "d", "run_id": "r", "task_id": "t"}
+    assert Identity("d", "r", "t", 0).tags() == {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": "0"}
+
+
+@given(st.text(max_size=600))
+@example("\U00010400" * 200)
+@example("a" + "\U00010400" * 200)
+@example("\ud800")
+def test_a_tag_is_always_one_that_the_store_accepts(value):
+    for_s3, for_azure = tag_value(value, "s3"), tag_value(value, "abfss")
+    assert all(char.isalnum() or char in " +-=._:/@" for char in for_s3)
+    assert re.fullmatch("[A-Za-z0-9 +=._:/-]*", for_azure)
+    assert len(for_s3.encode("utf-16-le")) <= 512
+    assert len(for_azure) <= 256
+
+
+@given(st.text("abcXYZ 019+-=._:/", max_size=256), st.sampled_from(["s3", "s3a", "abfs"]))
+def test_what_the_store_accepts_is_left_as_it_is(value, scheme):
+    assert tag_value(value, scheme) == value

@@ -1,0 +1,1 @@
+"""Assets of the scheme `storage`: folders of the storages that are connected to Claid."""

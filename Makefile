@@ -5,14 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 AIRFLOW := 3.3.2
 
-.PHONY: help demo test check lint types arrows benchmark sandbox requirements clean
+.PHONY: help demo test integration check lint types arrows benchmark sandbox requirements clean
 
 help:
-	@echo "make demo       run the quickstart Dag against the sandbox (or, with CLAID_API_KEY set, against Claid)"
-	@echo "make sandbox    serve a Claid on this machine"
-	@echo "make test       run all tests that need no service"
-	@echo "make check      lint, types and import arrows"
-	@echo "make benchmark  measure everything that benchmarks/README.md shows (about 50 minutes)"
+	@echo "make demo         run the quickstart Dag against the sandbox (or, with CLAID_API_KEY set, against Claid)"
+	@echo "make sandbox      serve a Claid on this machine"
+	@echo "make test         run all tests that need no service"
+	@echo "make integration  run the tests that need real stores, and install those (as root)"
+	@echo "make check        lint, types and import arrows"
+	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 50 minutes)"
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py
@@ -22,6 +23,10 @@ sandbox: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+integration: $(VENV)/.integration
+	$(BIN)/python scripts/services.py
+	$(BIN)/python -m pytest tests/integration
 
 check: lint types arrows
 
@@ -45,9 +50,11 @@ requirements: $(VENV)/.dev
 	    --universal --python-version 3.11 --no-header --no-annotate
 	$(BIN)/uv pip compile -q -U pyproject.toml --extra dev -c requirements/demo.txt -o requirements/dev.txt \
 	    --universal --python-version 3.11 --no-header --no-annotate
+	$(BIN)/uv pip compile -q -U pyproject.toml --extra integration -c requirements/dev.txt -o requirements/integration.txt \
+	    --universal --python-version 3.11 --no-header --no-annotate
 
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo .services .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml
 	$(PYTHON) scripts/install.py $(VENV) requirements/demo.txt
@@ -55,4 +62,8 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml
 	$(PYTHON) scripts/install.py $(VENV) requirements/dev.txt
+	@touch $@
+
+$(VENV)/.integration: requirements/integration.txt pyproject.toml
+	$(PYTHON) scripts/install.py $(VENV) requirements/integration.txt
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from airflow_provider_claid.api.endpoint import is_loopback_host, user_agent
 from airflow_provider_claid.api.errors import ClaidPictureError
 
 MAX_REDIRECTS = 5
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 GONE = frozenset({403, 404, 410})
 """How a temporary address answers that is not there, or not any more."""
 
@@ -50,10 +52,10 @@ async def read_part(url: str, start: int, end: int, *, allow_loopback: bool, lim
         data = b"".join([chunk async for chunk in _body(response, limit)])
         if response.status_code == 200:
             return Part(data, 0, len(data))
-        total = response.headers.get("content-range", "").rpartition("/")[2]
-        if not total.isdigit():
-            raise ClaidPictureError("The temporary address sent a part without saying of how much", billed="yes")
-        return Part(data, start, int(total))
+        told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+        if told is None or int(told[1]) != start:
+            raise ClaidPictureError("The temporary address sent a part, but not the one asked for", billed="yes")
+        return Part(data, start, int(told[2]))
 
 
 @asynccontextmanager
@@ -63,7 +65,7 @@ async def _opened(
     """Open an address, following a few redirects, each of them checked."""
     headers = {"User-Agent": user_agent(), "Accept-Encoding": "identity", **headers}
     try:
-        for _ in range(MAX_REDIRECTS):
+        for _ in range(MAX_REDIRECTS + 1):
             _check_address(url, allow_loopback=allow_loopback)
             request = http().build_request("GET", url, headers=headers, timeout=timeouts(patience))
             async with sending(request) as response:
@@ -98,7 +100,11 @@ async def _body(response: Response, limit: int) -> AsyncIterator[bytes]:
 
 
 def _check_address(url: str, *, allow_loopback: bool) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as fault:
+        raise ClaidPictureError(f"The temporary address is none ({fault}); it was not opened", billed="yes") from fault
     local = parts.scheme == "http" and is_loopback_host(parts.hostname or "") and allow_loopback
     if not local and parts.scheme != "https":
         message = f"The temporary address {parts.scheme}://{parts.hostname} is not https; it was not opened"

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Protocol
@@ -21,13 +22,15 @@ from airflow_provider_claid.delivery.store_errors import missing_bucket, store_e
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object as a list shows it: its size in bytes, and a version that changes when it is written again."""
+    """An object as a list shows it: its size in bytes, and a version that changes when its content does."""
 
     key: str
     size: int
     modified: datetime | None
     version: str
 
+
+_LAST_CHARACTER = "\U0010fffd"
 
 # Reading local files takes no waiting, only the interpreter: more threads would hold up a triggerer's event loop.
 _FEW = threading.BoundedSemaphore(2)
@@ -93,8 +96,13 @@ class LocalBucket:
         with store_errors(f"file:///{key}", None):
             try:
                 status = Path("/", key).stat()
-            except (FileNotFoundError, NotADirectoryError):
+            except ValueError:
                 return None
+            except OSError as fault:
+                # A name too long or a link to itself is no file either; one such must not hide its neighbours.
+                if fault.errno in {ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG}:
+                    return None
+                raise
         if not S_ISREG(status.st_mode):
             return None
         modified = datetime.fromtimestamp(status.st_mtime, UTC)
@@ -129,19 +137,23 @@ class ObjectBucket:
             return bytes(self._fs.cat_file(f"{self._name}/{key}", start=start, end=end))
 
     def _list(self, folder: str, start: str) -> Iterator[Entry]:
-        root = f"{self._name}/{folder}".rstrip("/")
         with store_errors(self._place + folder, self._conn_id):
             self._fs.invalidate_cache()
-            try:
-                found: dict[str, Any] = self._fs.find(root, prefix=start, detail=True)
-                there = bool(found) or self._fs.exists(self._name)
-            except FileNotFoundError:
-                there = False
-            if not there:
+            found = self._find_all(folder + start)
+            if not found and not self._fs.exists(self._name):
                 raise missing_bucket(self._place, self._conn_id)
         for path, info in found.items():
-            if info.get("type") != "directory":
-                yield _entry(path[len(self._name) + 1 :], info)
+            key = path[len(self._name) + 1 :]
+            if info.get("type") != "directory" and key.startswith(folder):
+                yield _entry(key, info)
+
+    def _find_all(self, prefix: str) -> dict[str, Any]:
+        """Find by the beginning of the key, from the bucket: file systems trim the slashes of a folder's name."""
+        try:
+            found: dict[str, Any] = self._fs.find(self._name, prefix=prefix, detail=True)
+        except FileNotFoundError:
+            return {}
+        return found
 
 
 class S3Bucket(ObjectBucket):
@@ -151,15 +163,13 @@ class S3Bucket(ObjectBucket):
         super().__init__(_impatient(fs), name, place, conn_id)
 
     def find(self, keys: Sequence[str]) -> Iterator[Entry]:
-        """List from wanted key to wanted key: never more pages than hold the keys, nor than there are keys."""
+        """List from wanted key to wanted key, so that what lies between costs no pages."""
         wanted = sorted(set(keys), reverse=True)
         prefix = _common_start(wanted)
         after = ""
         while wanted:
-            # A key sorts right behind its own beginning, so a page that starts there holds it or never will.
-            after = max(after, wanted[-1][:-1])
+            last = after = max(after, _just_before(wanted[-1]))
             page = self._page(prefix, after if after > prefix else "")
-            last = after
             for entry in _entries(page):
                 after = entry.key
                 while wanted and wanted[-1] < entry.key:
@@ -167,7 +177,7 @@ class S3Bucket(ObjectBucket):
                 if wanted and wanted[-1] == entry.key:
                     wanted.pop()
                     yield entry
-            if not page.get("IsTruncated") or after == last:
+            if not page.get("IsTruncated") or after <= last:
                 return
 
     def walk(self, prefix: str) -> Iterator[Entry]:
@@ -216,7 +226,16 @@ def _entry(key: str, info: dict[str, Any]) -> Entry:
     return Entry(key, int(info.get("size") or 0), modified, str(version))
 
 
+def _just_before(key: str) -> str:
+    """Return a text that sorts before a key, with few or no other keys between."""
+    start, last = key[:-1], ord(key[-1])
+    # Before a space are control characters, before U+E000 surrogates, which no URL can carry.
+    return f"{start}{chr(last - 1)}{_LAST_CHARACTER}" if last > 0x20 and last != 0xE000 else start
+
+
 def _common_start(keys: Collection[str]) -> str:
+    if not keys:
+        return ""
     return os.path.commonprefix([min(keys), max(keys)])  # noqa: RUF071 - characters are meant, not folders
 
 

@@ -7,7 +7,7 @@ Pure, and imports no HTTP client: a Dag file that uses the sensor loads this mod
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -83,9 +83,6 @@ class Wanted:
         }
 
 
-_FACTS = tuple(field.name for field in fields(Promise) if field.name != "uri")
-
-
 def wanted(images: Any, folder: Any, expected_count: Any, since: Any) -> Wanted:
     """Check the sensor's arguments; each error is a `ClaidInputError` that names one."""
     if (images is None) == (folder is None):
@@ -104,9 +101,12 @@ def read_images(value: Any) -> tuple[Promise, ...]:
     """
     Read the operator's XCom: URIs, a `claid_result`, or what mapped tasks make of either, lists of them.
 
-    A picture named twice counts once. Raises `ClaidInputError`.
+    A picture named twice counts once, with all that was said of it. Raises `ClaidInputError`.
     """
-    promises = {promise.uri: promise for promise in _promises(value, None)}
+    promises: dict[str, Promise] = {}
+    for promise in _promises(value, None):
+        said = {name: fact for name, fact in asdict(promise).items() if fact is not None}
+        promises[promise.uri] = replace(promises.get(promise.uri, promise), **said)
     if not promises:
         raise ClaidInputError("images", f"{value!r:.40}, no picture at all", _IMAGES_FORM, _IMAGES_FIX)
     return tuple(promises.values())
@@ -124,7 +124,7 @@ def _promises(value: Any, conn_id: str | None) -> Iterator[Promise]:
         for item in value:
             yield from _promises(item, conn_id)
     else:
-        raise ClaidInputError("images", f"{value!r:.60} ({type(value).__name__})", _IMAGES_FORM, _IMAGES_FIX)
+        raise ClaidInputError("images", f"a value of type {type(value).__name__}", _IMAGES_FORM, _IMAGES_FIX)
 
 
 def _promise(image: Mapping[str, Any], conn_id: str | None) -> Promise:
@@ -132,10 +132,28 @@ def _promise(image: Mapping[str, Any], conn_id: str | None) -> Promise:
     if image.get("error") or not isinstance(uri, str):
         reason = image.get("error") or "it has no uri"
         raise ClaidInputError("images", f"a picture that was not delivered: {reason}", _IMAGES_FORM)
-    facts = {name: image[name] for name in _FACTS if image.get(name) is not None}
+    facts = {name: _fact(name, image[name]) for name in _FACTS if image.get(name) is not None}
     facts.setdefault("storage_conn_id", conn_id)
     locate(uri, "images", facts["storage_conn_id"])
     return Promise(uri, **facts)
+
+
+_FACTS: dict[str, type[int | str]] = {
+    **dict.fromkeys(("width", "height", "bytes"), int),
+    **dict.fromkeys(("mime", "sha256", "expires_at", "storage_conn_id"), str),
+    "filtered": bool,
+}
+
+
+def _fact(name: str, value: Any) -> Any:
+    """Check one thing that was said of a picture; a fact of another type would be waited for in vain."""
+    kind = _FACTS[name]
+    if type(value) is not kind:
+        came = f"{value!r:.40} ({type(value).__name__}) as the {name} of a picture"
+        raise ClaidInputError("images", came, f"{kind.__name__}, as in claid_result")
+    if name != "expires_at":
+        return value
+    return _moment(value, "images", "a picture whose expires_at is ISO 8601").isoformat()
 
 
 def check_folder(folder: Any) -> str:
@@ -156,39 +174,54 @@ def locate(uri: Any, field: str, conn_id: str | None) -> Address:
     """
     accepted = _FOLDER_FORM if field == "folder" else _IMAGES_FORM
     if not isinstance(uri, str):
-        raise ClaidInputError(field, f"{uri!r:.60} ({type(uri).__name__})", accepted)
+        raise ClaidInputError(field, f"a value of type {type(uri).__name__}", accepted)
     scheme, separator, rest = uri.partition("://")
     authority, _, key = rest.partition("/")
     inline, _, bucket = authority.rpartition("@")
-    if not separator or any(mark in uri[:1] for mark in "[{"):
-        fix = _IMAGES_FIX if field == "images" else "Begin with a scheme; a local path is file:///path/."
-        raise ClaidInputError(field, f"{uri!r:.80}", accepted, fix)
-    known = (*STORES, "storage", *WEB)
-    if scheme not in known:
-        raise ClaidInputError(field, f"the scheme {scheme!r} ({uri!r:.80})", f"one of {', '.join(known)}")
-    if ":" in inline or (inline and scheme in WEB):
+    if ":" in inline or (inline and scheme not in STORES[:-1]):
+        # The address is not shown: it may hold a secret.
         fix = "Put the credentials into an Airflow connection and name it in storage_conn_id."
         raise ClaidInputError(field, "an address with credentials (not shown)", accepted, fix)
-    names_nothing = field == "images" and scheme not in WEB and key.rpartition("/")[2] == ""
-    if (scheme == "file") == bool(bucket) or names_nothing:
-        fix = "A local path has three slashes: file:///path." if scheme == "file" else "The bucket or name is missing."
-        raise ClaidInputError(field, f"{uri!r:.80}", accepted, fix)
+    if not separator or any(mark in uri[:1] for mark in "[{"):
+        fix = _IMAGES_FIX if field == "images" else "Begin with a scheme; a local path is file:///path/."
+        raise ClaidInputError(field, f"{uri!r:.80}" if "@" not in uri else "a text", accepted, fix)
+    _check_place(uri, field, Address(scheme, bucket, key, inline or conn_id), accepted)
     if inline and conn_id and inline != conn_id:
         fix = f"The address names the connection {inline!r}, storage_conn_id {conn_id!r}: leave one out."
         raise ClaidInputError(field, f"{uri!r:.80}", accepted, fix)
     return Address(scheme, bucket, key, inline or conn_id)
 
 
+def _check_place(uri: str, field: str, address: Address, accepted: str) -> None:
+    scheme, bucket, local = address.scheme, address.bucket, address.scheme == "file"
+    known = (*STORES, "storage", *WEB)
+    if scheme not in known:
+        raise ClaidInputError(field, f"the scheme {scheme!r} ({uri!r:.80})", f"one of {', '.join(known)}")
+    names_nothing = field == "images" and scheme not in WEB and address.key.rpartition("/")[2] == ""
+    faults = {
+        "A local path has three slashes: file:///path.": local and bool(bucket),
+        "Airflow's form is abfs://container/path, with the account in the connection.": ".dfs.core." in bucket,
+        "The bucket or name is missing.": (not local and not bucket) or names_nothing,
+    }
+    for fix, found in faults.items():
+        if found:
+            raise ClaidInputError(field, f"{uri!r:.80}", accepted, fix)
+
+
 def read_since(since: Any) -> datetime | None:
     """Read a date and time (ISO 8601, or a datetime; without a zone: UTC), down to the second, as stores tell it."""
     if since is None or since == "":
         return None
-    accepted = "a date and time in ISO 8601, such as {{ dag_run.start_date }}"
+    moment = _moment(since, "since", "a date and time in ISO 8601, such as {{ dag_run.start_date }}")
+    return moment.replace(microsecond=0)
+
+
+def _moment(value: Any, field: str, accepted: str) -> datetime:
     try:
-        moment = since if isinstance(since, datetime) else datetime.fromisoformat(since.strip())
-    except (AttributeError, ValueError):
-        raise ClaidInputError("since", f"{since!r:.60}", accepted) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (AttributeError, OverflowError, ValueError):
+        raise ClaidInputError(field, f"{value!r:.60}", accepted) from None
 
 
 def _count(value: Any) -> int:

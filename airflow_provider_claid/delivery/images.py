@@ -40,6 +40,10 @@ class BadPictureError(ValueError):
     """The bytes are not a whole picture; the message says in what way."""
 
 
+class UnknownEndError(Exception):
+    """Whether the picture is whole cannot be told from its head and its last bytes: it takes all of them."""
+
+
 @dataclass(frozen=True)
 class Header:
     """The type (PNG, JPEG, WEBP or AVIF) and size in pixels that the first bytes tell."""
@@ -80,7 +84,11 @@ def sniff(head: bytes) -> Header:
 
 
 def check_end(header: Header, head: bytes, tail: bytes, size: int) -> None:
-    """Raise `BadPictureError` unless the last bytes, and the file's size, are those of a whole picture."""
+    """
+    Raise `BadPictureError` unless the last bytes, and the file's size, are those of a whole picture.
+
+    Raises `UnknownEndError` for an AVIF whose parts begin behind `head`.
+    """
     whole = {
         "PNG": lambda: tail.endswith(_PNG_END),
         "JPEG": lambda: tail.endswith(b"\xff\xd9"),
@@ -107,9 +115,18 @@ def decode(data: bytes) -> None:
         image.load()
 
 
-def is_black(data: bytes, header: Header) -> bool | None:
-    """Tell whether this is the plain black picture of Claid's content filter (Claid API §2.1); None if unknowable."""
-    if len(data) > header.width * header.height * SUSPICIOUS_BYTES_PER_PIXEL:
+def is_suspicious(header: Header, size: int) -> bool:
+    """Tell whether a picture of so many bytes is small enough to be plain."""
+    return size <= header.width * header.height * SUSPICIOUS_BYTES_PER_PIXEL
+
+
+def is_black(data: bytes, header: Header, *, thorough: bool = False) -> bool | None:
+    """
+    Tell whether this is the plain black picture of Claid's content filter (Claid API §2.1); None if unknowable.
+
+    Only a suspiciously small one is decoded, unless `thorough`.
+    """
+    if not thorough and not is_suspicious(header, len(data)):
         return False
     try:
         with _pillow(data) as image:
@@ -184,9 +201,13 @@ def _avif(head: bytes) -> Header | None:
 
 
 def _boxes_end_at(head: bytes, size: int) -> bool:
-    """Follow the top-level boxes of an AVIF, by their sizes, to the end of the file."""
+    """
+    Follow the top-level boxes of an AVIF (ISO/IEC 14496-12 §4.2), by their sizes, to the end of the file.
+
+    Raises `UnknownEndError` if a box begins behind what is there of the file.
+    """
     at = 0
-    while at + 16 <= len(head):
+    while at + 8 <= len(head):
         length = int.from_bytes(head[at : at + 4], "big")
         if length == 1:
             length = int.from_bytes(head[at + 8 : at + 16], "big")
@@ -195,6 +216,8 @@ def _boxes_end_at(head: bytes, size: int) -> bool:
         if length < 8:
             return False
         at += length
+    if len(head) < size and at < size:
+        raise UnknownEndError
     return at == size
 
 

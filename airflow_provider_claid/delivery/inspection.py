@@ -10,14 +10,15 @@ from airflow_provider_claid.delivery.expected import Promise, Verify
 from airflow_provider_claid.delivery.images import (
     HEAD_BYTES,
     MAX_BYTES,
-    SUSPICIOUS_BYTES_PER_PIXEL,
     TAIL_BYTES,
     BadPictureError,
     Header,
+    UnknownEndError,
     check,
     check_end,
     decode,
     is_black,
+    is_suspicious,
     sniff,
 )
 
@@ -58,49 +59,52 @@ def inspect(promise: Promise, size: int, read: Read, verify: Verify) -> Inspecti
 
 
 def _full(promise: Promise, size: int, read: Read) -> bool:
-    data = _whole(size, read)
+    data = _part(0, size, size, read)
     header = check(data, width=promise.width, height=promise.height)
     _check_mime(promise, header)
     if promise.sha256 is not None and hashlib.sha256(data).hexdigest() != promise.sha256:
         raise BadPictureError("its SHA-256 is not the promised one")
     decode(data)
-    return bool(is_black(data, header))
+    return bool(is_black(data, header, thorough=True))
 
 
 def _header(promise: Promise, size: int, read: Read) -> bool:
-    head = read(0, min(size, HEAD_BYTES))
-    header = _sniff(head)
-    if header is None or size <= HEAD_BYTES or _is_suspicious(header, size):
-        data = head if size <= HEAD_BYTES else head + _whole(size, read, len(head))
+    head = _part(0, min(size, HEAD_BYTES), size, read)
+    header = _tells_all(head, size)
+    if header is None:
+        data = head + _part(len(head), size, size, read)
         header = check(data, width=promise.width, height=promise.height)
         _check_mime(promise, header)
         return bool(is_black(data, header))
     header.require(promise.width, promise.height)
     _check_mime(promise, header)
-    tail = read(max(len(head), size - TAIL_BYTES), size)
+    tail = _part(max(len(head), size - TAIL_BYTES), size, size, read)
     check_end(header, head, head[-TAIL_BYTES:] + tail, size)
     return False
 
 
-def _sniff(head: bytes) -> Header | None:
-    """Return what the head tells; None for a JPEG or AVIF whose size stands behind a long preface."""
+def _tells_all(head: bytes, size: int) -> Header | None:
+    """Return what the head tells; None if the picture has to be read whole: small, or with its facts behind it."""
     try:
-        return sniff(head)
+        header = sniff(head)
+        if header.format == "AVIF":
+            check_end(header, head, b"", size)
+    except UnknownEndError:
+        return None
     except BadPictureError:
+        # The size of a JPEG or AVIF may stand behind a long preface.
         if head.startswith(b"\xff\xd8\xff") or head[4:8] == b"ftyp":
             return None
         raise
+    return None if size <= HEAD_BYTES or is_suspicious(header, size) else header
 
 
-def _is_suspicious(header: Header, size: int) -> bool:
-    return size <= header.width * header.height * SUSPICIOUS_BYTES_PER_PIXEL
-
-
-def _whole(size: int, read: Read, start: int = 0) -> bytes:
-    if size > MAX_BYTES:
+def _part(start: int, end: int, size: int, read: Read) -> bytes:
+    """Read a part, all of it: what is shorter than the list says was cut since."""
+    if end - start > MAX_BYTES:
         raise BadPictureError(f"it has {size} bytes; at most {MAX_BYTES} are read")
-    data = read(start, size)
-    if len(data) != size - start:
+    data = read(start, end) if end > start else b""
+    if len(data) != end - start:
         raise BadPictureError(f"it is cut: {start + len(data)} of {size} bytes came")
     return data
 

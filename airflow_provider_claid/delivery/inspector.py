@@ -77,12 +77,15 @@ class Inspector:
         return Inspection() if _digest(item.uri, item.entry.version) in self._verified else None
 
     async def inspect(self, items: Iterable[Item]) -> dict[str, Inspection]:
-        """Read these, a few at a time; a fault may be that one could not be read, which is not remembered."""
+        """Read those that are not known, a few at a time; that one could not be read is a fault, not remembered."""
         found: dict[str, Inspection] = {}
         web: deque[Item] = deque()
         stored: deque[Item] = deque()
         for item in items:
-            (web if item.address.scheme in WEB else stored).append(item)
+            if known := self.known(item):
+                found[item.uri] = known
+            else:
+                (web if item.address.scheme in WEB else stored).append(item)
 
         async def read_on() -> None:
             while stored:

@@ -15,20 +15,42 @@ from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidErro
 _PASSING_STATUS = frozenset({408, 409, 416, 425, 429})
 """4xx that the next look may not meet: busy, or the object was replaced between two reads."""
 
+_PASSING_CODES = ("RequestTimeout", "RequestThrottled", "RequestThrottledException", "SlowDown", "Throttling",
+                  "ThrottlingException")  # fmt: skip
 _MISSING_BUCKET = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted")
+_WRONG_PLACE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
 _BAD_CREDENTIALS = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
     "InvalidToken",
     "AuthenticationFailed",
-    "AuthorizationHeaderMalformed",
     "InvalidAuthenticationInfo",
 )
-_TRANSPORT = frozenset(
-    {"HTTPClientError", "ConnectionError", "ClientError", "ServiceRequestError", "ServiceResponseError"}
+_NO_CREDENTIALS = frozenset(
+    {
+        "ClientAuthenticationError",
+        "DefaultCredentialsError",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "RefreshError",
+    }
 )
-_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "RefreshError")
+_TRANSPORT = frozenset(
+    {
+        "ClientError",
+        "ConnectionError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "ResponseParserError",
+        "ServiceRequestError",
+        "ServiceResponseError",
+        "TransportError",
+    }
+)
+"""Base classes (botocore, aiohttp, azure.core, google.auth) of what breaks on the way or comes back as garbage."""
 
 
 class StoreBusyError(Exception):
@@ -54,7 +76,7 @@ def store_errors(place: str, conn_id: str | None) -> Iterator[None]:
             raise _configuration(place, conn_id, f"{reason} ({_shown(error, code)})", fix) from error
         if isinstance(error, FileNotFoundError) or status == 404:
             raise FileNotFoundError(place) from error
-        if status is not None or any(isinstance(link, OSError) or _is_transport(link) for link in links):
+        if status or code or any(isinstance(link, OSError) or _is_transport(link) for link in links):
             raise StoreBusyError(f"the store did not answer well ({_shown(error, code)})") from error
         raise
 
@@ -65,22 +87,35 @@ def missing_bucket(place: str, conn_id: str | None) -> ClaidConfigurationError:
 
 
 def _permanent(links: list[BaseException], code: str | None, status: int | None) -> tuple[str, str] | None:
-    """Return what is wrong and how to mend it, if no waiting helps."""
+    """Return what is wrong and how to mend it, if no waiting helps; the first that is true counts."""
     names = {kind.__name__ for link in links for kind in type(link).__mro__}
-    if code in _MISSING_BUCKET or any("NoSuchBucket" in str(link) for link in links):
-        return "whose bucket is not there", "Create the bucket, or correct its name."
-    if code in _BAD_CREDENTIALS or status == 401 or names.intersection(_NO_CREDENTIALS):
-        return "whose store does not accept the credentials", "Correct the connection's login and password."
-    if status == 403 or "PermissionError" in names or any(str(link).startswith("Forbidden") for link in links):
-        return (
-            "which may not be read",
-            "It needs the rights to list and to read (S3: ListBucket, GetObject).",
-        )
-    if status is not None and 400 <= status < 500 and status != 404 and status not in _PASSING_STATUS:
-        return "which the store refuses", "Correct the address, or the connection's region and endpoint."
-    if "BotoCoreError" in names and not names & _TRANSPORT:
-        return "which cannot be asked for", "Correct the address or the connection."
-    return None
+    text, status = str(links[0]), status or 0
+    passing = code in _PASSING_CODES or status in _PASSING_STATUS
+    refused = status == 501 or code == "NotImplemented" or (400 <= status < 500 and status != 404)
+    rules = {
+        ("whose bucket is not there", "Create the bucket, or correct its name."): code in _MISSING_BUCKET,
+        ("", ""): passing,
+        ("whose bucket is elsewhere", "Correct the connection's region and endpoint."): (
+            code in _WRONG_PLACE or status == 301
+        ),
+        ("whose store does not accept the credentials", "Correct the connection's login and password."): (
+            code in _BAD_CREDENTIALS or status == 401 or bool(names & _NO_CREDENTIALS)
+        ),
+        ("which may not be read", "It needs the rights to list and to read (S3: ListBucket, GetObject)."): (
+            status == 403 or "PermissionError" in names or text.startswith("Forbidden")
+        ),
+        ("whose certificate does not verify", "Correct the endpoint, or let this machine trust it."): (
+            "SSLCertVerificationError" in names or "CERTIFICATE_VERIFY_FAILED" in text
+        ),
+        ("which the store refuses", "Correct the address, or the connection's region and endpoint."): (
+            refused or text.startswith("Bad Request")
+        ),
+        ("which cannot be asked for", "Correct the address or the connection."): (
+            "BotoCoreError" in names and not names & _TRANSPORT
+        ),
+    }
+    fault = next((fault for fault, found in rules.items() if found), ("", ""))
+    return fault if any(fault) else None
 
 
 def _configuration(place: str, conn_id: str | None, reason: str, fix: str) -> ClaidConfigurationError:
@@ -91,9 +126,11 @@ def _configuration(place: str, conn_id: str | None, reason: str, fix: str) -> Cl
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
-    while link is not None:
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
         yield link
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def _first(values: Iterator[Any]) -> Any:
@@ -104,7 +141,7 @@ def _code(error: BaseException) -> str | None:
     """Return the store's own code: botocore keeps it in `response`, azure.core in `error_code`."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code")) or None
+        return response.get("Error", {}).get("Code") or None
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code)) if code else None
 
@@ -115,7 +152,9 @@ def _status(error: BaseException) -> int | None:
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
-        status = getattr(error, "status_code", None) or getattr(error, "code", None)
+        # aiohttp has a `code` too, which is 400 for an answer that was cut.
+        of_google = getattr(error, "code", None) if type(error).__name__ == "HttpError" else None
+        status = getattr(error, "status_code", None) or of_google
     return int(status) if isinstance(status, int) or (isinstance(status, str) and status.isdigit()) else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from airflow_provider_claid.api.errors import ClaidError
+from airflow_provider_claid.api.errors import ClaidError, ClaidInputError
 from airflow_provider_claid.delivery.buckets import Entry
 from airflow_provider_claid.delivery.expected import WEB, Address, Promise, Verify, Wanted
 from airflow_provider_claid.delivery.inspection import Inspection, check_size
@@ -103,7 +103,13 @@ class Watch:
         located = await self._locate()
         for place in located.pictures:
             refuse_expired(place.promise)
-        self._places = {place.uri: place for place in located.pictures}
+        for place in located.pictures:
+            known = self._places.setdefault(place.uri, place)
+            if known.address != place.address:
+                ids = f"{known.address.conn_id!r} and {place.address.conn_id!r}"
+                raise ClaidInputError("images", f"{place.uri} by the connections {ids}", "one connection for a picture")
+        # Two addresses of one picture (storage:// and s3://) are one.
+        self.expected = self.expected if located.folder else len(self._places)
         self._folder = located.folder
         self._inspector = Inspector(
             self._verify, self._min_bytes, allow_loopback=located.allow_loopback, verified=self._verified

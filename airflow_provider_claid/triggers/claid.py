@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_claid.api.errors import ClaidError
 from airflow_provider_claid.delivery.checks import OnFiltered
-from airflow_provider_claid.delivery.expected import Verify, wanted
+from airflow_provider_claid.delivery.expected import Verify, Wanted, wanted
 from airflow_provider_claid.delivery.report import Report, handed_on
 from airflow_provider_claid.delivery.watch import Watch
 from airflow_provider_claid.exceptions import described
@@ -61,7 +61,11 @@ class ClaidImageTrigger(BaseTrigger):
         verified: str = "",
     ) -> None:
         super().__init__()
-        self.wanted = wanted(images, folder, expected_count, since)
+        # Checked when it is written down: an error here, in a triggerer of another version, would stop the triggerer.
+        self.images = images
+        self.folder = folder
+        self.expected_count = expected_count
+        self.since = since
         self.claid_conn_id = claid_conn_id
         self.storage_conn_id = storage_conn_id
         self.verify = verify
@@ -74,9 +78,9 @@ class ClaidImageTrigger(BaseTrigger):
         self.verified = verified
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, plain JSON."""
+        """Return the class path and the arguments, checked, as plain JSON; raises `ClaidInputError`."""
         return f"{type(self).__module__}.{type(self).__qualname__}", {
-            **self.wanted.to_json(),
+            **self._wanted().to_json(),
             "claid_conn_id": self.claid_conn_id,
             "storage_conn_id": self.storage_conn_id,
             "verify": self.verify,
@@ -93,7 +97,7 @@ class ClaidImageTrigger(BaseTrigger):
         """Look until all is there, something cannot be mended by waiting, or the deadline has come."""
         try:
             watch = watch_for(
-                self.wanted,
+                self._wanted(),
                 self.claid_conn_id,
                 self.storage_conn_id,
                 verify=self.verify,
@@ -104,6 +108,9 @@ class ClaidImageTrigger(BaseTrigger):
         except ClaidError as error:
             event = {"status": "failed", "error": described(error)}
         yield TriggerEvent(event)
+
+    def _wanted(self) -> Wanted:
+        return wanted(self.images, self.folder, self.expected_count, self.since)
 
     async def _wait(self, watch: Watch) -> dict[str, Any]:
         interval, report = self.poke_interval, Report(watch.expected)

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_claid.api.errors import ClaidError, ClaidInputError
+from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.arrivals import Arrivals, Delivery
-from airflow_provider_claid.delivery.expected import VERIFY, Address, Verify, check_folder, read_since
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.expected import VERIFY, Verify, check_folder, read_since
 from airflow_provider_claid.delivery.watermark import EPOCH, Watermark
 from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.hooks.watch import Locator
 
+if TYPE_CHECKING:
+    from airflow.triggers.shared_stream import SharedStreamProducer
+
 log = logging.getLogger(__name__)
 
 STATE_KEY = "claid_delivery_watermark"
-PERSISTED_AFTER = 5.0
-"""Seconds until an event is surely in Airflow's database: the triggerer hands events over once a second."""
+BETWEEN_EVENTS = 5.0
+"""Seconds from one event to the next where one does not hold all that is new."""
 
 
 class ClaidDeliveryEventTrigger(BaseEventTrigger):
     """
     Tell of new pictures under a folder, so that an `AssetWatcher` starts the Dags that wait for them.
 
-    One event per folder and look, `{"folder": uri, "uris": [...], "filtered": [...], "delivery": id}`, at most 1,000
-    URIs in it; `filtered` are those that the content filter made black. Only whole pictures are told of. Costs no
-    credits: each look lists the folder, and reads each new picture twice at the most (`verify="header"`).
+    At most one event a look, `{"folder": uri, "uris": [...], "filtered": [...], "delivery": id}`: all new pictures,
+    those of subfolders too, up to 1,000; `filtered` are those that the content filter made black. Only whole pictures
+    are told of. Costs no credits: each look lists the folder, and reads each new picture twice at the most
+    (`verify="header"`).
 
-    Airflow 3.3 and newer: what was told is kept in the asset state store, so a restart neither repeats nor loses a
-    picture; only a triggerer killed within five seconds after an event repeats it, with the same `delivery`. Below,
-    nothing is kept: a restart tells of everything under the folder again, so give `since`, and let the Dag bear it.
+    Airflow 3.3 and newer: what was told is kept in the asset state store once the event is in Airflow's database, so
+    that a restart neither repeats nor loses a picture; only a triggerer that ends in the second between the two repeats
+    the event, with the same `delivery`. Below, nothing is kept: a restart tells of everything under the folder again,
+    so give `since`, and let the Dag bear it.
 
     :param folder: URI of a folder with a final slash: `storage`, `s3`, `gs`, `abfs` or `file`.
     :param since: ISO 8601; what was last modified before it is never told of. Without it, what is there at the
@@ -56,22 +62,27 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
         poke_interval: float = 60.0,
     ) -> None:
         super().__init__()
-        with airflow_errors():
-            self.folder = check_folder(folder)
-            self._since = read_since(since)
-            if verify not in VERIFY:
-                raise ClaidInputError("verify", repr(verify), " or ".join(map(repr, VERIFY)))
-        self.since = self._since.isoformat() if self._since else None
+        # Checked when it is written down: an error here, in a triggerer of another version, would stop the triggerer.
+        self.folder = folder
+        self.since = since
         self.claid_conn_id = claid_conn_id
         self.storage_conn_id = storage_conn_id
         self.verify = verify
         self.poke_interval = max(poke_interval, 1.0)
+        self.asset_state_store: Any = None
+        self._arrivals: Arrivals | None = None
+        self._unkept: Watermark | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments: by them Airflow knows two watchers to be one."""
+        """Return the class path and the arguments, checked: by them Airflow knows two watchers to be one."""
+        with airflow_errors():
+            check_folder(self.folder)
+            since = read_since(self.since)
+            if self.verify not in VERIFY:
+                raise ClaidInputError("verify", repr(self.verify), " or ".join(map(repr, VERIFY)))
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "folder": self.folder,
-            "since": self.since,
+            "since": since.isoformat() if since else None,
             "claid_conn_id": self.claid_conn_id,
             "storage_conn_id": self.storage_conn_id,
             "verify": self.verify,
@@ -79,66 +90,94 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look for ever. There is no task that could fail: what is wrong is logged at each look, with the remedy."""
-        mark = saved = await self._load()
-        arrivals: Arrivals | None = None
-        while True:
-            deliveries: list[Delivery] = []
+        """Tell of each delivery, and keep that it was told as soon as the next is asked for."""
+        async for payload, mark in self.deliveries():
             try:
-                arrivals = arrivals or Arrivals(await self._locate(), self.verify)
-                deliveries = await arrivals.look(mark or self._beginning())
-            except (ClaidError, StoreBusyError, FileNotFoundError) as error:
-                log.error("%s is not watched at the moment: %s", self.folder, error)  # noqa: TRY400 - no traceback
-            for delivery in deliveries:
-                log.info("%d new pictures in %s.", len(delivery.uris), delivery.folder)
-                mark = (mark or self._beginning()).after(delivery.entries)
-                try:
-                    yield TriggerEvent(_payload(delivery))
-                except GeneratorExit:
-                    await self._save(mark)
-                    raise
-            await asyncio.sleep(min(PERSISTED_AFTER, self.poke_interval))
-            if mark is not saved and mark is not None and await self._save(mark):
-                saved = mark
-            await asyncio.sleep(max(0.0, self.poke_interval - PERSISTED_AFTER))
+                yield TriggerEvent(payload)
+            finally:
+                await self.keep(mark)
 
-    def _beginning(self) -> Watermark:
-        return Watermark(self._since or EPOCH)
-
-    async def _locate(self) -> Address:
-        return await Locator(self.claid_conn_id, self.storage_conn_id).folder(self.folder)
-
-    async def _load(self) -> Watermark | None:
-        """Return what an earlier run told of; None where nothing is kept."""
-        store = getattr(self, "asset_state_store", None)
-        if store is None:
+    def shared_stream_key(self) -> Hashable | None:
+        """Have Airflow 3.3 acknowledge what was told, where that is kept; the stream is shared with nobody."""
+        if self.asset_state_store is None:
             return None
-        value = await store.aget(STATE_KEY)
+        key = json.dumps(self.serialize(), sort_keys=True)
+        _watchers[key] = self
+        return key
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
+        """Return what tells of deliveries and keeps the watermark once the event is in Airflow's database."""
+        from airflow_provider_claid.triggers.acknowledged import AcknowledgedDeliveries
+
+        return AcknowledgedDeliveries(_watchers[json.dumps(cls(**kwargs).serialize(), sort_keys=True)])
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
+        """Tell of each delivery; Airflow acknowledges it when this asks for the next."""
+        async for payload in shared_stream:
+            yield TriggerEvent(payload)
+
+    async def deliveries(self) -> AsyncIterator[tuple[dict[str, Any], Watermark]]:
+        """
+        Look for ever; yield each delivery as plain JSON, with the watermark to keep once it was told.
+
+        There is no task that could fail: what is wrong is logged at each look, with the remedy.
+        """
+        mark = await self._kept() or Watermark(read_since(self.since) or EPOCH)
+        while True:
+            delivery = await self._look(mark)
+            if delivery.uris:
+                log.info("%d new pictures in %s.", len(delivery.uris), self.folder)
+                mark = mark.after(delivery.entries, pending=delivery.waiting)
+                # One event a look: a second one, while a Dag run is made for the first, would start none.
+                yield self._payload(delivery), mark
+            await asyncio.sleep(min(self.poke_interval, BETWEEN_EVENTS) if delivery.full else self.poke_interval)
+            if self._unkept is not None:
+                await self.keep(self._unkept)
+
+    async def keep(self, mark: Watermark) -> None:
+        """Keep that everything up to the mark was told; what fails is tried again at the next look."""
+        self._unkept = None
+        if self.asset_state_store is None:
+            return
+        try:
+            await self.asset_state_store.aset(STATE_KEY, mark.to_json())
+        except Exception as error:  # noqa: BLE001 - whatever a state backend raises
+            self._unkept = mark
+            log.warning("The watermark of %s was not kept: %s: %s", self.folder, type(error).__name__, error)
+
+    async def _look(self, mark: Watermark) -> Delivery:
+        try:
+            if self._arrivals is None:
+                folder = await Locator(self.claid_conn_id, self.storage_conn_id).folder(self.folder)
+                self._arrivals = Arrivals(folder, self.verify)
+            return await self._arrivals.look(mark)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go well
+            log.error("%s is not watched now: %s: %s", self.folder, type(error).__name__, error)  # noqa: TRY400
+            # Opened anew, so that a corrected connection counts without a restart.
+            self._arrivals = None
+            return Delivery()
+
+    def _payload(self, delivery: Delivery) -> dict[str, Any]:
+        versions = "\n".join(f"{entry.key} {entry.version} {entry.modified}" for entry in delivery.entries)
+        return {
+            "folder": self.folder,
+            "uris": list(delivery.uris),
+            "filtered": list(delivery.black),
+            "delivery": hashlib.sha256(versions.encode(errors="surrogatepass")).hexdigest()[:20],
+        }
+
+    async def _kept(self) -> Watermark | None:
+        """Return what an earlier run told of; None where nothing is kept."""
+        value = await self.asset_state_store.aget(STATE_KEY) if self.asset_state_store else None
         if value is None:
             return None
         try:
             return Watermark.from_json(value)
-        except (ValueError, KeyError, TypeError) as fault:
+        except ValueError as fault:
             log.warning("The watermark of %s cannot be read (%s): what is new is told from now on.", self.folder, fault)
             return Watermark(datetime.now(UTC).replace(microsecond=0))
 
-    async def _save(self, mark: Watermark) -> bool:
-        store = getattr(self, "asset_state_store", None)
-        if store is None:
-            return False
-        try:
-            await store.aset(STATE_KEY, mark.to_json())
-        except Exception as error:  # noqa: BLE001 - whatever a state backend raises: it is tried again at the next look
-            log.warning("The watermark of %s was not kept: %s: %s", self.folder, type(error).__name__, error)
-            return False
-        return True
 
-
-def _payload(delivery: Delivery) -> dict[str, Any]:
-    versions = "\n".join(f"{entry.key} {entry.version}" for entry in delivery.entries)
-    return {
-        "folder": delivery.folder,
-        "uris": list(delivery.uris),
-        "filtered": list(delivery.black),
-        "delivery": hashlib.sha256(versions.encode()).hexdigest()[:20],
-    }
+_watchers: WeakValueDictionary[str, ClaidDeliveryEventTrigger] = WeakValueDictionary()
+"""The watchers of this triggerer: Airflow makes a stream's producer from arguments alone, without the state store."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -329,39 +327,3 @@ def test_copies_in_s3_tell_their_task_by_tags_if_asked(run_one, bucket):
     expected = {"dag_id": "one_picture", "run_id": run.run_id, "task_id": "generate"}
     assert {tag["Key"]: tag["Value"] for tag in tags["with"]} == expected
     assert tags["without"] == []
-
-
-RUN_DAG = """
-import sys
-from pathlib import Path
-from airflow.dag_processing.dagbag import DagBag
-
-file = Path(sys.argv[1])
-DagBag(file, bundle_path=file.parent, bundle_name="dags-folder").dags[file.stem].test()
-"""
-
-
-@pytest.mark.parametrize("prompt", ["a red bicycle", "nsfw"])
-def test_openlineage_gets_the_folder_of_the_pictures_from_its_own_listener(dags_folder, bucket, tmp_path, prompt):
-    pytest.importorskip("airflow.providers.openlineage")
-    log = tmp_path / "events.jsonl"
-    transport = {"type": "file", "log_file_path": str(log), "append": True}
-    arguments = {"prompt": prompt, "number_of_images": 2, "save_to": "s3://my_aws@pictures/x/", "filename": "sku"}
-    environment = os.environ | {
-        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
-        "TEST_ARGUMENTS": json.dumps(arguments),
-    }
-    command = [sys.executable, "-c", RUN_DAG, str(dags_folder / "outlets.py")]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=110)
-    events = [json.loads(line) for line in log.read_text().splitlines()]
-    (end,) = [
-        event for event in events if event["eventType"] in ("COMPLETE", "FAIL") and ".generate" in event["job"]["name"]
-    ]
-    folders = [
-        (dataset["namespace"], dataset["name"], dataset["outputFacets"]["outputStatistics"]["fileCount"])
-        for dataset in end["outputs"]
-        if dataset.get("outputFacets")
-    ]
-    assert folders == ([("s3://pictures", "x", 2)] if end["eventType"] == "COMPLETE" else [])
-    assert (end["eventType"], end["inputs"]) == ("FAIL" if prompt == "nsfw" else "COMPLETE", [])
-    assert "my_aws@" not in json.dumps([end["outputs"], end["inputs"]])

@@ -17,7 +17,7 @@ REFUSED = [
     ({"images": ""}, "images: got ''"),
     ({"images": "a.png"}, "images: got 'a.png'"),
     ({"images": "['s3://b/a.png']"}, "images=generate.output"),
-    ({"images": [7]}, "images: got 7 (int)"),
+    ({"images": [7]}, "images: got a value of type int"),
     ({"images": ["s4://b/a.png"]}, "images: got the scheme 's4'"),
     ({"images": ["s3://b/"]}, "The bucket or name is missing"),
     ({"images": ["s3://key:secret@b/a.png"]}, "an address with credentials (not shown)"),

@@ -9,6 +9,8 @@ import os
 import pytest
 from PIL import Image
 
+from airflow_provider_claid.delivery import arrivals, buckets
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.exceptions import ClaidInputError
 from airflow_provider_claid.triggers import delivery
 from airflow_provider_claid.triggers.claid import ClaidDeliveryEventTrigger
@@ -37,11 +39,6 @@ def draw(path, colour=None):
     return f"file://{path}"
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(delivery, "PERSISTED_AFTER", 0.05)
-
-
 @pytest.fixture
 def store():
     return StateStore()
@@ -60,7 +57,7 @@ async def told(trigger, seconds=0.6):
 
     async def listen():
         async for event in trigger.run():
-            events.append(event.payload)
+            events.append(event.payload)  # noqa: PERF401 - what came before the end counts
 
     running = asyncio.create_task(listen())
     await asyncio.sleep(seconds)
@@ -73,20 +70,59 @@ def uris_of(events):
     return [uri for event in events for uri in event["uris"]]
 
 
-def test_new_pictures_are_one_event_per_folder_and_told_once(tmp_path, store):
-    first = sorted([draw(tmp_path / "a/1.png"), draw(tmp_path / "a/2 é+.png")])
-    other = [draw(tmp_path / "b/1.png")]
+def test_new_pictures_are_one_event_and_told_once(tmp_path, store):
+    first = sorted([draw(tmp_path / "a/1.png"), draw(tmp_path / "a/2 é+.png"), draw(tmp_path / "b/1.png")])
 
     async def story():
-        events = await told(watcher(tmp_path, store))
-        assert [event["uris"] for event in events] == [first, other]
-        assert [event["folder"] for event in events] == [f"file://{tmp_path}/a/", f"file://{tmp_path}/b/"]
-        assert json.loads(json.dumps(events)) == events
+        (event,) = await told(watcher(tmp_path, store))
+        assert (event["uris"], event["folder"], event["filtered"]) == (first, f"file://{tmp_path}/", [])
+        assert json.loads(json.dumps(event)) == event
         late = draw(tmp_path / "a/3.png")
         assert uris_of(await told(watcher(tmp_path, store))) == [late]
         assert await told(watcher(tmp_path, store)) == []
 
     asyncio.run(story())
+
+
+def test_more_than_an_event_holds_come_in_several_the_oldest_first(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_IN_ONE", 2)
+    uris = [draw(tmp_path / f"{number}.png") for number in range(5)]
+    for number in range(5):
+        os.utime(tmp_path / f"{number}.png", (1_000_000 * (9 - number), 1_000_000 * (9 - number)))
+
+    async def story():
+        events = await told(watcher(tmp_path, store))
+        assert [event["uris"] for event in events] == [[uris[3], uris[4]], [uris[1], uris[2]], [uris[0]]]
+        assert await told(watcher(tmp_path, store)) == []
+
+    asyncio.run(story())
+
+
+def test_a_picture_that_could_not_be_read_is_told_later_although_newer_ones_were(tmp_path, store, monkeypatch):
+    old, new = draw(tmp_path / "old.png"), draw(tmp_path / "new.png")
+    os.utime(tmp_path / "old.png", (1_000_000, 1_000_000))
+    read, answers = buckets.LocalBucket.read, ["busy"]
+
+    def sometimes(self, key, start, end):
+        if key.endswith("old.png") and answers:
+            raise StoreBusyError(answers.pop())
+        return read(self, key, start, end)
+
+    monkeypatch.setattr(buckets.LocalBucket, "read", sometimes)
+    assert uris_of(asyncio.run(told(watcher(tmp_path, store)))) == [new, old]
+
+
+def test_what_nobody_foresaw_is_logged_and_looked_at_again(tmp_path, monkeypatch, caplog):
+    uri, walk, answers = draw(tmp_path / "a.png"), buckets.LocalBucket.walk, [RuntimeError("unforeseen")]
+
+    def sometimes(self, prefix):
+        if answers:
+            raise answers.pop()
+        return walk(self, prefix)
+
+    monkeypatch.setattr(buckets.LocalBucket, "walk", sometimes)
+    assert uris_of(asyncio.run(told(watcher(tmp_path)))) == [uri]
+    assert "RuntimeError: unforeseen" in caplog.text
 
 
 def test_what_came_while_nobody_watched_is_told_and_nothing_else(tmp_path, store):
@@ -207,6 +243,7 @@ def test_it_survives_being_written_down():
         ({"folder": "s3://bucket/", "since": "soon"}, "since: got 'soon'"),
     ],
 )
-def test_wrong_arguments_are_refused_at_parse(arguments, says):
+def test_wrong_arguments_are_refused_when_the_dag_is_serialized_and_not_in_the_triggerer(arguments, says):
+    trigger = ClaidDeliveryEventTrigger(**arguments)
     with pytest.raises(ClaidInputError, match=says):
-        ClaidDeliveryEventTrigger(**arguments)
+        trigger.serialize()

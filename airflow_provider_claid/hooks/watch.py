@@ -8,10 +8,10 @@ from functools import cache, partial
 from importlib.util import find_spec
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError
-from airflow_provider_claid.delivery.expected import WEB, Address, Verify, Wanted, locate
 from airflow_provider_claid.delivery.storage_map import join, resolve
 from airflow_provider_claid.delivery.threads import in_thread
-from airflow_provider_claid.delivery.watch import Located, Place, Watch
+from airflow_provider_claid.delivery.watching.expected import WEB, Address, Verify, Wanted, locate
+from airflow_provider_claid.delivery.watching.watch import Located, Place, Watch
 from airflow_provider_claid.hooks.claid import ClaidHook
 from airflow_provider_claid.hooks.storage import storage_connection
 

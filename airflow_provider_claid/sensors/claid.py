@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.checks import ON_FILTERED, OnFiltered
-from airflow_provider_claid.delivery.expected import VERIFY, Verify, Wanted, wanted
+from airflow_provider_claid.delivery.watching.expected import VERIFY, Verify, Wanted, wanted
 from airflow_provider_claid.exceptions import airflow_errors, revived
 from airflow_provider_claid.templating import is_literal
 
@@ -26,8 +26,8 @@ from airflow_provider_claid.templating import is_literal
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_claid.delivery.report import Report
-    from airflow_provider_claid.delivery.watch import Watch
+    from airflow_provider_claid.delivery.watching.report import Report
+    from airflow_provider_claid.delivery.watching.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class ClaidImageSensor(BaseSensorOperator):
 
     def _look(self, verified: str = "") -> list[str] | None:
         from airflow_provider_claid.delivery import sync
-        from airflow_provider_claid.delivery.report import handed_on
+        from airflow_provider_claid.delivery.watching.report import handed_on
         from airflow_provider_claid.hooks.watch import watch_for
 
         if self._watch is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
 if TYPE_CHECKING:
-    from airflow_provider_claid.delivery.watermark import Watermark
+    from airflow_provider_claid.delivery.watching.watermark import Watermark
     from airflow_provider_claid.triggers.delivery import ClaidDeliveryEventTrigger
 
 

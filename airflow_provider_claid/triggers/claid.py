@@ -14,9 +14,9 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_claid.api.errors import ClaidError
 from airflow_provider_claid.delivery.checks import OnFiltered
-from airflow_provider_claid.delivery.expected import Verify, Wanted, wanted
-from airflow_provider_claid.delivery.report import Report, handed_on
-from airflow_provider_claid.delivery.watch import Watch
+from airflow_provider_claid.delivery.watching.expected import Verify, Wanted, wanted
+from airflow_provider_claid.delivery.watching.report import Report, handed_on
+from airflow_provider_claid.delivery.watching.watch import Watch
 from airflow_provider_claid.exceptions import described
 from airflow_provider_claid.hooks.watch import watch_for
 from airflow_provider_claid.triggers.delivery import ClaidDeliveryEventTrigger

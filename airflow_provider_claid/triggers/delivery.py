@@ -15,9 +15,9 @@ from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_claid.api.errors import ClaidInputError
-from airflow_provider_claid.delivery.arrivals import Arrivals, Delivery
-from airflow_provider_claid.delivery.expected import VERIFY, Verify, check_folder, read_since
-from airflow_provider_claid.delivery.watermark import EPOCH, Watermark
+from airflow_provider_claid.delivery.watching.arrivals import Arrivals, Delivery
+from airflow_provider_claid.delivery.watching.expected import VERIFY, Verify, check_folder, read_since
+from airflow_provider_claid.delivery.watching.watermark import EPOCH, Watermark
 from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.hooks.watch import Locator
 

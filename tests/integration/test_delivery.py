@@ -9,7 +9,7 @@ import pytest
 from azure.storage.blob import BlobClient
 
 from airflow_provider_claid.delivery import sync
-from airflow_provider_claid.delivery.expected import wanted
+from airflow_provider_claid.delivery.watching.expected import wanted
 from airflow_provider_claid.exceptions import ClaidConfigurationError, airflow_errors
 from airflow_provider_claid.hooks.watch import watch_for
 from airflow_provider_claid.sandbox.server import SandboxServer

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from airflow_provider_claid.delivery import sync
-from airflow_provider_claid.delivery.expected import wanted
-from airflow_provider_claid.delivery.report import handed_on
+from airflow_provider_claid.delivery.watching.expected import wanted
+from airflow_provider_claid.delivery.watching.report import handed_on
 from airflow_provider_claid.exceptions import ClaidConfigurationError, ClaidContentFilteredError, airflow_errors
 from airflow_provider_claid.hooks.watch import watch_for
 from airflow_provider_claid.triggers.claid import ClaidDeliveryEventTrigger, ClaidImageTrigger
@@ -217,7 +217,7 @@ def test_a_503_and_a_gateway_that_is_away_are_reasons_and_no_end(rgw, put):
 
 
 def test_a_picture_that_vanishes_between_list_and_read_is_missing(rgw, put, rgw_bucket, monkeypatch):
-    from airflow_provider_claid.delivery import buckets
+    from airflow_provider_claid.delivery.watching import buckets
 
     uri, client = put("a.png"), rgw.client()
     read = buckets.ObjectBucket.read

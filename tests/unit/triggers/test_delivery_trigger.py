@@ -9,8 +9,8 @@ import os
 import pytest
 from PIL import Image
 
-from airflow_provider_claid.delivery import arrivals, buckets
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.watching import arrivals, buckets
+from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
 from airflow_provider_claid.exceptions import ClaidInputError
 from airflow_provider_claid.triggers import delivery
 from airflow_provider_claid.triggers.claid import ClaidDeliveryEventTrigger

@@ -11,7 +11,7 @@ import time
 import pytest
 from PIL import Image
 
-from airflow_provider_claid.delivery import buckets
+from airflow_provider_claid.delivery.watching import buckets
 from airflow_provider_claid.triggers.claid import ClaidImageTrigger
 
 

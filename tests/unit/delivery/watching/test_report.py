@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_claid.api.errors import ClaidContentFilteredError
 from airflow_provider_claid.delivery.checks import ON_FILTERED
-from airflow_provider_claid.delivery.report import SHOWN, Report, handed_on
+from airflow_provider_claid.delivery.watching.report import SHOWN, Report, handed_on
 
 A, B, C = (f"s3://b/{name}.png" for name in "abc")
 

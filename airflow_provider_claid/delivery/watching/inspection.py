@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airflow_provider_claid.delivery.expected import Promise, Verify
 from airflow_provider_claid.delivery.images import (
     HEAD_BYTES,
     MAX_BYTES,
@@ -21,6 +20,7 @@ from airflow_provider_claid.delivery.images import (
     is_suspicious,
     sniff,
 )
+from airflow_provider_claid.delivery.watching.expected import Promise, Verify
 
 Read = Callable[[int, int], bytes]
 """Reads bytes `start` up to, without, `end` of one object."""

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from airflow_provider_claid.api.downloads import Part, read_part
 from airflow_provider_claid.api.errors import ClaidPictureError
-from airflow_provider_claid.delivery.expected import Promise, Verify
 from airflow_provider_claid.delivery.images import HEAD_BYTES, MAX_BYTES
-from airflow_provider_claid.delivery.inspection import Inspection, check_size, inspect
 from airflow_provider_claid.delivery.threads import in_thread
+from airflow_provider_claid.delivery.watching.expected import Promise, Verify
+from airflow_provider_claid.delivery.watching.inspection import Inspection, check_size, inspect
 
 PATIENCE = 60.0
 """Seconds that a part of a picture may take."""

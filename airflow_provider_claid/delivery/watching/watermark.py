@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_claid.delivery.buckets import Entry
+from airflow_provider_claid.delivery.watching.buckets import Entry
 
 OVERLAP = timedelta(hours=1)
 """How much older than the newest one a picture may be that shows up late: a long upload is dated by its beginning."""

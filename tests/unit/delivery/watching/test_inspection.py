@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from airflow_provider_claid.delivery.expected import Promise
 from airflow_provider_claid.delivery.images import HEAD_BYTES, TAIL_BYTES
-from airflow_provider_claid.delivery.inspection import Inspection, check_size, inspect
+from airflow_provider_claid.delivery.watching.expected import Promise
+from airflow_provider_claid.delivery.watching.inspection import Inspection, check_size, inspect
 
 FORMATS = ["PNG", "JPEG", "WEBP", "AVIF"]
 VERIFY = ["header", "full"]

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from airflow_provider_claid.api.errors import ClaidError, ClaidInputError
-from airflow_provider_claid.delivery.buckets import Entry
-from airflow_provider_claid.delivery.expected import WEB, Address, Promise, Verify, Wanted
-from airflow_provider_claid.delivery.inspection import Inspection, check_size
-from airflow_provider_claid.delivery.inspector import Inspector, Item
-from airflow_provider_claid.delivery.report import Report
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
-from airflow_provider_claid.delivery.web import refuse_expired
+from airflow_provider_claid.delivery.watching.buckets import Entry
+from airflow_provider_claid.delivery.watching.expected import WEB, Address, Promise, Verify, Wanted
+from airflow_provider_claid.delivery.watching.inspection import Inspection, check_size
+from airflow_provider_claid.delivery.watching.inspector import Inspector, Item
+from airflow_provider_claid.delivery.watching.report import Report
+from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.watching.web import refuse_expired
 
 PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
 _UNLISTED = Entry("", 0, None, "")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_claid.api.errors import ClaidInputError
-from airflow_provider_claid.delivery.expected import (
+from airflow_provider_claid.delivery.watching.expected import (
     STORES,
     Promise,
     Wanted,

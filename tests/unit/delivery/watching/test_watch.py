@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidPictureError, ClaidUnavailableError
-from airflow_provider_claid.delivery.expected import locate, wanted
-from airflow_provider_claid.delivery.report import handed_on
-from airflow_provider_claid.delivery.watch import Located, Place, Watch
+from airflow_provider_claid.delivery.watching.expected import locate, wanted
+from airflow_provider_claid.delivery.watching.report import handed_on
+from airflow_provider_claid.delivery.watching.watch import Located, Place, Watch
 
 
 def drawn(format="PNG", size=(64, 48)):
@@ -146,8 +146,8 @@ def test_the_promised_number_of_bytes_is_compared_with_the_list(tmp_path):
 
 
 def test_a_vanishing_bad_store_is_a_reason_and_not_an_end(tmp_path, monkeypatch, bucket):
-    from airflow_provider_claid.delivery import buckets
-    from airflow_provider_claid.delivery.store_errors import StoreBusyError
+    from airflow_provider_claid.delivery.watching import buckets
+    from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
 
     uri = put(bucket, "busy/a.png")
     each = watch(images=[uri], conn_id="my_aws")
@@ -162,7 +162,7 @@ def test_a_vanishing_bad_store_is_a_reason_and_not_an_end(tmp_path, monkeypatch,
 
 
 def test_a_picture_that_vanishes_between_list_and_read_is_missing(tmp_path, monkeypatch):
-    from airflow_provider_claid.delivery import buckets
+    from airflow_provider_claid.delivery.watching import buckets
 
     path = tmp_path / "a.png"
     path.write_bytes(PNG)

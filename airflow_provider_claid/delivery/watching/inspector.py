@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from airflow_provider_claid.api.errors import ClaidPictureError
-from airflow_provider_claid.delivery.buckets import Bucket, Entry, open_bucket
-from airflow_provider_claid.delivery.expected import WEB, Address, Promise, Verify
-from airflow_provider_claid.delivery.inspection import Inspection, inspect
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
-from airflow_provider_claid.delivery.web import inspect_web
+from airflow_provider_claid.delivery.watching.buckets import Bucket, Entry, open_bucket
+from airflow_provider_claid.delivery.watching.expected import WEB, Address, Promise, Verify
+from airflow_provider_claid.delivery.watching.inspection import Inspection, inspect
+from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.watching.web import inspect_web
 
 AT_ONCE = 4
 """Pictures of one inspector that are read at the same time; the threads for it are the process's, 8 in all."""

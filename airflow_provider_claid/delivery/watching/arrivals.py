@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_provider_claid.delivery.buckets import Entry
-from airflow_provider_claid.delivery.expected import Address, Verify
-from airflow_provider_claid.delivery.inspector import Inspector, Item
 from airflow_provider_claid.delivery.threads import in_thread
-from airflow_provider_claid.delivery.watch import pictures_under
-from airflow_provider_claid.delivery.watermark import EPOCH, Watermark
+from airflow_provider_claid.delivery.watching.buckets import Entry
+from airflow_provider_claid.delivery.watching.expected import Address, Verify
+from airflow_provider_claid.delivery.watching.inspector import Inspector, Item
+from airflow_provider_claid.delivery.watching.watch import pictures_under
+from airflow_provider_claid.delivery.watching.watermark import EPOCH, Watermark
 
 MOST_IN_ONE = 1_000
 """Pictures in one delivery: it becomes a row in Airflow's database."""

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_claid.delivery import watermark as module
-from airflow_provider_claid.delivery.buckets import Entry
-from airflow_provider_claid.delivery.watermark import EPOCH, MOST_KEPT, Watermark
+from airflow_provider_claid.delivery.watching import watermark as module
+from airflow_provider_claid.delivery.watching.buckets import Entry
+from airflow_provider_claid.delivery.watching.watermark import EPOCH, MOST_KEPT, Watermark
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 LATE = 3600

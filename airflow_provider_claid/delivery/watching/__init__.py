@@ -1,0 +1,1 @@
+"""Waiting for pictures: where they are, whether they are whole, and which of them are new. Costs no credits."""

@@ -10,6 +10,7 @@ import socket
 import ssl
 import tempfile
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,6 +94,13 @@ def _loops_closed():
     sync.close()
 
 
+def stop_listening(listener):
+    """Close a listening socket in whose `accept` a thread may wait; a mere close leaves it there, to answer others."""
+    with suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
 def self_signed(host):
     """Return a key and a certificate for it that is good for an hour."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -125,7 +133,7 @@ def tls_server(tmp_path):
 
     threading.Thread(target=serve, daemon=True).start()
     yield listener.getsockname()[1]
-    listener.close()
+    stop_listening(listener)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.generate import MAX_TRIES, generate
 from airflow_provider_claid.delivery.sync import run
 from airflow_provider_claid.exceptions import airflow_errors
-from tests.conftest import make_account
+from tests.conftest import make_account, stop_listening
 
 REQUEST = check_request("a red bicycle", 2, 5.0, None)
 
@@ -154,7 +154,7 @@ def test_a_connection_reset_before_the_request_was_read_may_have_taken_it(tmp_pa
     listener, count = socket.create_server(("127.0.0.1", 0)), []
     threading.Thread(target=reset_unread, args=(listener, count), daemon=True).start()
     error = outcome_of(make_account(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path))
-    listener.close()
+    stop_listening(listener)
     assert (type(error), error.billed) == (errors.ClaidUnknownOutcomeError, "unknown")
     assert len(count) == 1
 
@@ -227,7 +227,8 @@ def test_a_proxys_refusal_is_not_sent(tmp_path, monkeypatch, status):
     monkeypatch.setattr(generate_module, "MAX_TRIES", 2)
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.listener.getsockname()[1]}")
     error = outcome_of(make_account("https://api.claid.ai", tmp_path))
-    proxy.listener.close()
+    stop_listening(proxy.listener)
+    proxy.join(5)
     assert (type(error), error.billed) == (errors.ClaidNotSentError, "no")
     assert len(proxy.heads) == 2
     assert all(head.startswith(b"CONNECT api.claid.ai:443") for head in proxy.heads)
@@ -266,7 +267,8 @@ def test_the_question_to_a_proxy_does_not_pass_for_the_request(tmp_path, monkeyp
     endpoint = make_account("https://api.claid.ai", tmp_path).endpoint
     with pytest.raises(errors.ClaidNotSentError):
         run(client.ClaidClient(endpoint).generate(REQUEST, Gate()))
-    proxy.listener.close()
+    stop_listening(proxy.listener)
+    proxy.join(5)
     assert gate == []
 
 
@@ -284,7 +286,7 @@ def test_an_echo_of_the_key_in_a_broken_header_is_in_no_error(tmp_path):
     account = make_account(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path)
     with pytest.raises(errors.ClaidUnknownOutcomeError) as caught, airflow_errors():
         run(generate(account, REQUEST))
-    listener.close()
+    stop_listening(listener)
     assert account.endpoint.api_key not in "".join(traceback.format_exception(caught.value))
     link = caught.value
     while link is not None:

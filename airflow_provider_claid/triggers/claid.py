@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_claid.api.errors import ClaidError
 from airflow_provider_claid.delivery.checks import OnFiltered
+from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.expected import Verify, Wanted, wanted
 from airflow_provider_claid.delivery.watching.report import Report, handed_on
 from airflow_provider_claid.delivery.watching.watch import Watch
@@ -97,7 +98,7 @@ class ClaidImageTrigger(BaseTrigger):
         """Look until all is there, something cannot be mended by waiting, or the deadline has come."""
         try:
             watch = watch_for(
-                self._wanted(),
+                await in_thread(self._wanted),
                 self.claid_conn_id,
                 self.storage_conn_id,
                 verify=self.verify,

@@ -28,12 +28,12 @@ async def resolve(account: Account, uri: str, field: str = "output") -> str:
     name, path = match[1], match[2] or ""
     if name in account.storages:
         return join(account.storages[name], path)
-    storages = await _storages(account, name)
+    storages = await _storages(account, name, field)
     known = {storage.name: storage for storage in storages if storage.name}
     if name not in known:
         fix = f"Connected are: {', '.join(sorted(known)) or 'none'}."
         raise ClaidInputError(field, f"the storage {name!r}", "a storage connected to the account", fix)
-    return join(_root(known[name]), path)
+    return join(_root(known[name], field), path)
 
 
 def join(root: str, path: str) -> str:
@@ -44,17 +44,15 @@ def join(root: str, path: str) -> str:
     return f"{scheme}://{'/' if scheme == 'file' else ''}{posixpath.join(*filter(None, parts))}{slash}"
 
 
-def _root(storage: Storage) -> str:
+def _root(storage: Storage, field: str) -> str:
     bucket = storage.parameters.bucket if storage.parameters else None
     if storage.type not in _SCHEMES or not bucket:
         fix = "Pictures can be written to storages of type s3 and gcs."
-        raise ClaidInputError(
-            "output", f"{storage.name!r} of type {storage.type}", "a storage that receives output", fix
-        )
+        raise ClaidInputError(field, f"{storage.name!r} of type {storage.type}", "a storage that receives output", fix)
     return join(f"{_SCHEMES[storage.type]}://{bucket}", (storage.parameters.path if storage.parameters else None) or "")
 
 
-async def _storages(account: Account, name: str) -> tuple[Storage, ...]:
+async def _storages(account: Account, name: str, field: str) -> tuple[Storage, ...]:
     """Return the account's storages as this process knows them; asked again for a name that is new."""
     key = (account.name, account.endpoint.base_url)
     if name not in {storage.name for storage in _listed.get(key, ())}:
@@ -66,5 +64,5 @@ async def _storages(account: Account, name: str) -> tuple[Storage, ...]:
                 "storages. Pictures of an answer need neither: it names their object_bucket and object_key."
             )
             came = "a key without the Storage scope"
-            raise ClaidConfigurationError("output", came, "a key that may list storages", fix) from error
+            raise ClaidConfigurationError(field, came, "a key that may list storages", fix) from error
     return _listed[key]

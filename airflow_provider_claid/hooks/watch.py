@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError
+from airflow_provider_claid.api.endpoint import is_loopback_host
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
 from airflow_provider_claid.delivery.storage_map import join, resolve
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.expected import WEB, Address, Verify, Wanted, locate
@@ -45,8 +47,11 @@ class Locator:
         if wanted.folder is not None:
             return Located(folder=await self.folder(wanted.folder))
         addresses = await self._resolved("images", [(each.uri, each.storage_conn_id) for each in wanted.images])
-        plain = any(address.scheme == "http" for address in addresses)
-        loopback = plain and (await self._hook.aaccount()).endpoint.is_loopback
+        plain = [urlsplit(address.uri).hostname or "" for address in addresses if address.scheme == "http"]
+        loopback = bool(plain) and (await self._hook.aaccount()).endpoint.is_loopback
+        if plain and not (loopback and all(map(is_loopback_host, plain))):
+            came = "an http address"
+            raise ClaidInputError("images", came, "https; http only of this machine, with an API on this machine")
         return Located(tuple(map(Place, wanted.images, addresses)), allow_loopback=loopback)
 
     async def folder(self, uri: str) -> Address:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
@@ -117,8 +118,14 @@ class ClaidImageSensor(BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait, in the mode that was asked for; raise `AirflowSensorTimeout` that lists what is missing."""
         if self.deferrable:
-            with airflow_errors():
-                return self._look_and_defer()
+            try:
+                with airflow_errors():
+                    return self._look_and_defer()
+            except AirflowException as error:
+                # Airflow does the same for a poke and after a deferral, but not for what comes before one.
+                if self.soft_fail or self.never_fail:
+                    raise AirflowSkipException(f"Skipping, as soft_fail or never_fail says. {error}") from error
+                raise
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException) as ended:

@@ -46,6 +46,9 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
     so give `since`, and let the Dag bear it.
 
     :param folder: URI of a folder with a final slash: `storage`, `s3`, `gs`, `abfs` or `file`.
+    New is what was last modified after what was told, or up to an hour before: a file that is moved in with an older
+    date (`mv`, `cp -p`) is not seen.
+
     :param since: ISO 8601; what was last modified before it is never told of. Without it, what is there at the
         first look is told of too.
     :param poke_interval: seconds between two looks, at least 1.
@@ -123,7 +126,7 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
 
         There is no task that could fail: what is wrong is logged at each look, with the remedy.
         """
-        mark = await self._kept() or Watermark(read_since(self.since) or EPOCH)
+        mark = await self._beginning()
         while True:
             delivery = await self._look(mark)
             if delivery.uris:
@@ -161,11 +164,21 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
     def _payload(self, delivery: Delivery) -> dict[str, Any]:
         versions = "\n".join(f"{entry.key} {entry.version} {entry.modified}" for entry in delivery.entries)
         return {
-            "folder": self.folder,
+            "folder": delivery.folder,
             "uris": list(delivery.uris),
             "filtered": list(delivery.black),
             "delivery": hashlib.sha256(versions.encode(errors="surrogatepass")).hexdigest()[:20],
         }
+
+    async def _beginning(self) -> Watermark:
+        """Return from where to tell, once the state store has answered: without that, all would be told again."""
+        while True:
+            try:
+                return await self._kept() or Watermark(read_since(self.since) or EPOCH)
+            except Exception as error:  # noqa: BLE001 - whatever a state backend raises
+                remedy = "Watchers of two assets need arguments that differ, another poke_interval say."
+                log.error("What was told of %s is not known: %s. %s", self.folder, error, remedy)  # noqa: TRY400
+            await asyncio.sleep(self.poke_interval)
 
     async def _kept(self) -> Watermark | None:
         """Return what an earlier run told of; None where nothing is kept."""

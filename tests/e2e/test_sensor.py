@@ -101,6 +101,13 @@ def test_all_modes_fail_at_once_for_a_connection_that_is_not_there(run_sensor, l
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("policy", ["soft_fail", "never_fail"])
+def test_all_modes_skip_what_cannot_be_mended_too_where_that_is_wanted(run_sensor, mode, policy):
+    run, wait, _ = run_sensor(images=["s3://bucket/a.png"], storage_conn_id="no_such", **{policy: True}, **MODES[mode])
+    assert (run.state, wait.state) == ("success", "skipped")
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_all_modes_fail_for_a_black_picture_as_soon_as_it_is_seen(run_sensor, pictures, log_text, mode):
     Image.new("RGB", (1024, 1024)).save(pictures / "black.png")
     images = [f"file://{pictures}/black.png"] + ([] if mode == "reschedule" else [f"file://{pictures}/absent.png"])

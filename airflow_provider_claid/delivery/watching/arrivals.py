@@ -20,13 +20,15 @@ class Delivery:
     """
     New pictures, whole: their URIs in order, and which of them the content filter made black.
 
-    `entries` are theirs; `waiting` are those of pictures that are new too, but left for another look.
+    `folder` is where they are; `entries` are theirs; `waiting` are those of pictures that are new too, but left for
+    another look.
     """
 
     uris: tuple[str, ...] = ()
     black: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = ()
     waiting: tuple[Entry, ...] = ()
+    folder: str = ""
 
     @property
     def full(self) -> bool:
@@ -39,7 +41,7 @@ class Arrivals:
 
     def __init__(self, folder: Address, verify: Verify) -> None:
         self._folder = folder
-        self._inspector = Inspector(verify)
+        self._inspector = Inspector(verify, lenient=True)
 
     async def look(self, mark: Watermark) -> Delivery:
         """
@@ -57,6 +59,7 @@ class Arrivals:
             tuple(item.uri for item in taken if found[item.uri].black),
             tuple(item.entry for item in taken),
             tuple(item.entry for item in [*left, *(item for item in new if found[item.uri].fault)]),
+            self._folder.uri,
         )
 
     def _new(self, mark: Watermark) -> list[Item]:

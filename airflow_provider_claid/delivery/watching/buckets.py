@@ -33,7 +33,9 @@ class Entry:
 _LAST_CHARACTER = "\U0010fffd"
 
 # Reading local files takes no waiting, only the interpreter: more threads would hold up a triggerer's event loop.
-_FEW = threading.BoundedSemaphore(2)
+_few = [threading.BoundedSemaphore(2)]
+# Threads of the parent that hold it are not in a forked child.
+os.register_at_fork(after_in_child=lambda: _few.__setitem__(0, threading.BoundedSemaphore(2)))
 
 
 class Bucket(Protocol):
@@ -66,7 +68,9 @@ def open_bucket(scheme: str, name: str, conn_id: str | None) -> Bucket:
             fs = path.fs
         except (ValueError, ImportError) as cause:
             fix = f"Install the provider of this scheme, or check the connection ({cause})."
-            raise ClaidInputError("images", place, "a scheme that Airflow has a file system for", fix) from cause
+            raise ClaidInputError(
+                "images or folder", place, "a scheme that Airflow has a file system for", fix
+            ) from cause
     kind = S3Bucket if scheme.startswith("s3") else ObjectBucket
     return kind(fs, name, place, conn_id)
 
@@ -76,7 +80,7 @@ class LocalBucket:
 
     def find(self, keys: Sequence[str]) -> Iterator[Entry]:
         """Look at each file: that is cheap here."""
-        with _FEW:
+        with _few[0]:
             found = [entry for key in keys if (entry := self._entry(key)) is not None]
         yield from found
 
@@ -88,7 +92,7 @@ class LocalBucket:
 
     def read(self, key: str, start: int, end: int) -> bytes:
         """Read a part of a file."""
-        with _FEW, store_errors(f"file:///{key}", None), Path("/", key).open("rb") as file:
+        with _few[0], store_errors(f"file:///{key}", None), Path("/", key).open("rb") as file:
             file.seek(start)
             return file.read(end - start)
 
@@ -140,8 +144,6 @@ class ObjectBucket:
         with store_errors(self._place + folder, self._conn_id):
             self._fs.invalidate_cache()
             found = self._find_all(folder + start)
-            if not found and not self._fs.exists(self._name):
-                raise missing_bucket(self._place, self._conn_id)
         for path, info in found.items():
             key = path[len(self._name) + 1 :]
             if info.get("type") != "directory" and key.startswith(folder):
@@ -149,10 +151,15 @@ class ObjectBucket:
 
     def _find_all(self, prefix: str) -> dict[str, Any]:
         """Find by the beginning of the key, from the bucket: file systems trim the slashes of a folder's name."""
+        found: dict[str, Any] = {}
         try:
-            found: dict[str, Any] = self._fs.find(self._name, prefix=prefix, detail=True)
+            found = self._fs.find(self._name, prefix=prefix, detail=True)
+            # Google tells of a missing bucket, and may refuse to be asked for one; Azure's file system does neither.
+            doubtful = not found and self._place.startswith(("abfs", "adl"))
         except FileNotFoundError:
-            return {}
+            doubtful = True
+        if doubtful and not self._fs.exists(self._name):
+            raise missing_bucket(self._place, self._conn_id)
         return found
 
 
@@ -193,21 +200,27 @@ class S3Bucket(ObjectBucket):
     def _page(self, prefix: str, after: str, token: str | None = None) -> dict[str, Any]:
         more = {"StartAfter": after} if after else {}
         more |= {"ContinuationToken": token} if token else {}
-        with store_errors(self._place + prefix, self._conn_id):
-            page: dict[str, Any] = self._fs.call_s3("list_objects_v2", Bucket=self._name, Prefix=prefix, **more)
+        try:
+            with store_errors(self._place + prefix, self._conn_id):
+                page: dict[str, Any] = self._fs.call_s3("list_objects_v2", Bucket=self._name, Prefix=prefix, **more)
+        except FileNotFoundError as cause:
+            # A list is never "not found": this is no such bucket, or no S3 at all.
+            raise missing_bucket(self._place, self._conn_id) from cause
         return page
 
 
 def _impatient(fs: Any) -> Any:
     """
-    Return a copy of an S3 file system that leaves trying again to botocore.
+    Return a copy of an S3 file system that tries twice, unless the connection says how often.
 
-    A failed look is followed by another; s3fs's five rounds of it would hold a thread for half a minute each time.
+    A failed look is followed by another; botocore's five tries in each of s3fs's five would hold a thread for minutes.
     """
     if fs.config_kwargs.get("signature_version"):
         # A signer of the connection's own is tied to this very object.
         return fs
-    copy = type(fs)(*fs.storage_args, **fs.storage_options, skip_instance_cache=True)
+    config = {"retries": {"total_max_attempts": 2}, **fs.config_kwargs}
+    options = {**fs.storage_options, "config_kwargs": config}
+    copy = type(fs)(*fs.storage_args, **options, skip_instance_cache=True)
     copy.retries = 1
     return copy
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from airflow_provider_claid.api.errors import ClaidConfigurationError
 from airflow_provider_claid.delivery.images import (
     HEAD_BYTES,
     MAX_BYTES,
@@ -22,16 +24,23 @@ from airflow_provider_claid.delivery.images import (
 )
 from airflow_provider_claid.delivery.watching.expected import Promise, Verify
 
+log = logging.getLogger(__name__)
+
 Read = Callable[[int, int], bytes]
 """Reads bytes `start` up to, without, `end` of one object."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found: `fault` says in what way it is not delivered yet; `black` is the content filter's picture."""
+    """
+    What was found: `fault` says in what way it is not delivered yet, `black` is the content filter's picture.
+
+    `denied` is the error of a picture that may not be read.
+    """
 
     fault: str | None = None
     black: bool = False
+    denied: ClaidConfigurationError | None = None
 
 
 def check_size(promise: Promise, size: int, min_bytes: int) -> str | None:
@@ -65,7 +74,7 @@ def _full(promise: Promise, size: int, read: Read) -> bool:
     if promise.sha256 is not None and hashlib.sha256(data).hexdigest() != promise.sha256:
         raise BadPictureError("its SHA-256 is not the promised one")
     decode(data)
-    return bool(is_black(data, header, thorough=True))
+    return _is_black(data, header, thorough=True)
 
 
 def _header(promise: Promise, size: int, read: Read) -> bool:
@@ -75,7 +84,7 @@ def _header(promise: Promise, size: int, read: Read) -> bool:
         data = head + _part(len(head), size, size, read)
         header = check(data, width=promise.width, height=promise.height)
         _check_mime(promise, header)
-        return bool(is_black(data, header))
+        return _is_black(data, header)
     header.require(promise.width, promise.height)
     _check_mime(promise, header)
     tail = _part(max(len(head), size - TAIL_BYTES), size, size, read)
@@ -107,6 +116,13 @@ def _part(start: int, end: int, size: int, read: Read) -> bytes:
     if len(data) != end - start:
         raise BadPictureError(f"it is cut: {start + len(data)} of {size} bytes came")
     return data
+
+
+def _is_black(data: bytes, header: Header, *, thorough: bool = False) -> bool:
+    black = is_black(data, header, thorough=thorough)
+    if black is None:
+        log.warning("Whether this %s is the content filter's black picture needs Pillow: install it.", header.format)
+    return bool(black)
 
 
 def _check_mime(promise: Promise, header: Header) -> None:

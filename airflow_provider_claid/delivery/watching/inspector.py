@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from airflow_provider_claid.api.errors import ClaidPictureError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidPictureError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.buckets import Bucket, Entry, open_bucket
 from airflow_provider_claid.delivery.watching.expected import WEB, Address, Promise, Verify
@@ -41,15 +41,25 @@ class Inspector:
     """
     Remembers what it found by URI and version.
 
-    `verified` is what an earlier inspector's `verified()` returned: what it found whole is not read again.
+    `verified` is what an earlier inspector's `verified()` returned: what it found whole is not read again. A `lenient`
+    one takes a picture that may not be read for a faulty one, as long as others may be.
     """
 
-    def __init__(self, verify: Verify, min_bytes: int = 1, *, allow_loopback: bool = False, verified: str = "") -> None:
+    def __init__(
+        self,
+        verify: Verify,
+        min_bytes: int = 1,
+        *,
+        allow_loopback: bool = False,
+        verified: str = "",
+        lenient: bool = False,
+    ) -> None:
         self._verify = verify
         self._min_bytes = min_bytes
         self._allow_loopback = allow_loopback
+        self._lenient = lenient
         self._buckets: dict[tuple[str, str, str | None], Bucket] = {}
-        self._found: dict[str, tuple[str, Inspection]] = {}
+        self._found: dict[str, tuple[bytes, Inspection]] = {}
         raw = base64.b64decode(verified)
         self._verified = {raw[at : at + DIGEST_BYTES] for at in range(0, len(raw), DIGEST_BYTES)}
 
@@ -66,15 +76,16 @@ class Inspector:
 
     def verified(self) -> str:
         """Return what was found whole and not black, in 8 characters each: for the next process to go on from."""
-        good = {_digest(uri, version) for uri, (version, found) in self._found.items() if found == Inspection()}
+        good = {digest for digest, found in self._found.values() if found == Inspection()}
         return base64.b64encode(b"".join(sorted(good | self._verified))).decode()
 
     def known(self, item: Item) -> Inspection | None:
         """Return what was found of this version of a picture; None if it is to be read."""
-        version, found = self._found.get(item.uri, ("", None))
-        if found is not None and version == item.entry.version:
+        wanted = self._digest(item)
+        digest, found = self._found.get(item.uri, (b"", None))
+        if found is not None and digest == wanted:
             return found
-        return Inspection() if _digest(item.uri, item.entry.version) in self._verified else None
+        return Inspection() if wanted in self._verified else None
 
     async def inspect(self, items: Iterable[Item]) -> dict[str, Inspection]:
         """Read those that are not known, a few at a time; that one could not be read is a fault, not remembered."""
@@ -100,6 +111,9 @@ class Inspector:
         finally:
             web.clear()
             stored.clear()
+        denied = [inspection.denied for inspection in found.values() if inspection.denied]
+        if denied and len(denied) == len(found):
+            raise denied[0]
         return found
 
     def _read_batch(self, batch: list[Item]) -> dict[str, Inspection]:
@@ -114,8 +128,17 @@ class Inspector:
             return Inspection("it is not there any more")
         except StoreBusyError as busy:
             return Inspection(str(busy))
-        self._found[item.uri] = (item.entry.version, inspection)
+        except ClaidConfigurationError as denied:
+            if not self._lenient:
+                raise
+            return Inspection(denied.message, denied=denied)
+        self._found[item.uri] = (self._digest(item), inspection)
         return inspection
+
+    def _digest(self, item: Item) -> bytes:
+        """Name what was verified: this version of the picture, against what was said of it, to this depth."""
+        text = f"{item.uri}\0{item.entry.version}\0{self._verify}\0{item.promise}"
+        return hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:DIGEST_BYTES]
 
     async def _read_web(self, item: Item) -> Inspection:
         try:
@@ -124,9 +147,5 @@ class Inspector:
             )
         except ClaidPictureError as busy:
             return Inspection(busy.message)
-        self._found[item.uri] = (item.entry.version, inspection)
+        self._found[item.uri] = (self._digest(item), inspection)
         return inspection
-
-
-def _digest(uri: str, version: str) -> bytes:
-    return hashlib.sha256(f"{uri}\0{version}".encode()).digest()[:DIGEST_BYTES]

@@ -32,11 +32,18 @@ class Report:
 
     def summary(self, shown: int = SHOWN) -> str:
         """Say how many of how many are delivered, and which are not and why, at most `shown` of them."""
-        lines = [f"{uri} ({reason})" for _, (uri, reason) in zip(range(shown), self.missing.items(), strict=False)]
+        lines = [
+            f"{_shown(uri)} ({reason})" for _, (uri, reason) in zip(range(shown), self.missing.items(), strict=False)
+        ]
         more = f"; and {len(self.missing) - len(lines)} more" if len(self.missing) > len(lines) else ""
         missing = f" Missing: {'; '.join(lines)}{more}." if lines else ""
         place = f" in {self.where}" if self.where else ""
         return f"{len(self.delivered)} of {self.expected} pictures are delivered{place}.{missing}"
+
+
+def _shown(uri: str) -> str:
+    """Leave out the query of a web address, which may be a signature."""
+    return uri.partition("?")[0] if uri.startswith("http") else uri
 
 
 def handed_on(report: Report, on_filtered: OnFiltered) -> list[str] | None:

@@ -46,7 +46,7 @@ class Located:
     allow_loopback: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Listing:
     """What one look's lists tell: pictures to read, what is known of others, and why others are missing."""
 
@@ -90,6 +90,8 @@ class Watch:
             if not error.retryable:
                 raise
             return Report(self.expected, missing={"the place of the pictures": str(error)})
+        for place in self._places.values():
+            refuse_expired(place.promise)
         # In threads: with hundreds of watches in one triggerer, going through the lists would hold up its event loop.
         listing = await in_thread(self._list, inspector)
         found = await inspector.inspect(listing.new)
@@ -102,8 +104,6 @@ class Watch:
     async def _begin(self) -> Inspector:
         located = await self._locate()
         for place in located.pictures:
-            refuse_expired(place.promise)
-        for place in located.pictures:
             known = self._places.setdefault(place.uri, place)
             if known.address != place.address:
                 ids = f"{known.address.conn_id!r} and {place.address.conn_id!r}"
@@ -112,7 +112,11 @@ class Watch:
         self.expected = self.expected if located.folder else len(self._places)
         self._folder = located.folder
         self._inspector = Inspector(
-            self._verify, self._min_bytes, allow_loopback=located.allow_loopback, verified=self._verified
+            self._verify,
+            self._min_bytes,
+            allow_loopback=located.allow_loopback,
+            verified=self._verified,
+            lenient=located.folder is not None,
         )
         return self._inspector
 
@@ -148,8 +152,8 @@ class Watch:
         items = [_item(place, _UNLISTED) for place in self._places.values() if place.on_web]
         busy: dict[str, str] = {}
         for places in self._by_bucket():
-            bucket = inspector.bucket(next(iter(places.values())).address)
             try:
+                bucket = inspector.bucket(next(iter(places.values())).address)
                 items += [_item(places[entry.key], entry) for entry in bucket.find(list(places))]
             except StoreBusyError as reason:
                 busy |= {place.uri: str(reason) for place in places.values()}

@@ -17,6 +17,9 @@ OVERLAP = timedelta(hours=1)
 MOST_KEPT = 5_000
 """Pictures remembered one by one, 9 bytes each: 60 KB as text, less than the 64 KB of a value in the state store."""
 
+MOST_BEHIND = 4
+"""How many times as many are remembered while a picture is pending, before that is given up."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEMA = 1
 _DIGEST_BYTES, _OFFSET_BYTES = 6, 3
@@ -50,10 +53,12 @@ class Watermark:
         if not newest:
             return self
         latest = min(newest[0][1], (now or datetime.now(UTC)).replace(microsecond=0))
-        mark = max(self.mark, min([latest - OVERLAP, *map(_time, pending)]))
-        if len(newest) > MOST_KEPT:
+        oldest = [min(map(_time, waiting))] if (waiting := list(pending)) else []
+        mark = max(self.mark, min([latest - OVERLAP, *oldest]))
+        most = MOST_KEPT * (MOST_BEHIND if oldest else 1)
+        if len(newest) > most:
             # Above what is forgotten, or that would be new again.
-            mark = max(mark, newest[MOST_KEPT][1] + timedelta(seconds=1))
+            mark = max(mark, newest[most][1] + timedelta(seconds=1))
         return Watermark(mark, {digest: modified for digest, modified in newest if modified >= mark})
 
     def to_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from airflow_provider_claid.api.downloads import Part, read_part
-from airflow_provider_claid.api.errors import ClaidPictureError
+from airflow_provider_claid.api.errors import ClaidInputError, ClaidPictureError
 from airflow_provider_claid.delivery.images import HEAD_BYTES, MAX_BYTES
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.expected import Promise, Verify
@@ -18,12 +18,15 @@ PATIENCE = 60.0
 
 async def inspect_web(promise: Promise, verify: Verify, min_bytes: int, *, allow_loopback: bool) -> Inspection:
     """Look at the picture at a temporary address; raises `ClaidPictureError` while it cannot be read."""
-    refuse_expired(promise)
 
     async def part(start: int, end: int) -> Part:
-        return await read_part(
-            promise.uri, start, end, allow_loopback=allow_loopback, limit=MAX_BYTES, patience=PATIENCE
-        )
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await read_part(
+                    promise.uri, start, end, allow_loopback=allow_loopback, limit=MAX_BYTES, patience=PATIENCE
+                )
+        except TimeoutError as late:
+            raise ClaidPictureError(f"It was not sent within {PATIENCE:g} s", billed="yes") from late
 
     def read(start: int, end: int) -> bytes:
         held = first
@@ -39,7 +42,7 @@ async def inspect_web(promise: Promise, verify: Verify, min_bytes: int, *, allow
 
 
 def refuse_expired(promise: Promise) -> None:
-    """Raise `ClaidPictureError` if the temporary address is past the time that was said of it."""
+    """Raise `ClaidInputError` if the temporary address is past the time that was said of it."""
     if promise.expires_at is not None and datetime.fromisoformat(promise.expires_at) < datetime.now(UTC):
-        message = f"The temporary address {promise.uri} died at {promise.expires_at}: give the operator save_to"
-        raise ClaidPictureError(message, billed="yes")
+        came = f"{promise.uri.partition('?')[0]}, which died at {promise.expires_at}"
+        raise ClaidInputError("images", came, "pictures that last", "Give the operator save_to or output_folder.")

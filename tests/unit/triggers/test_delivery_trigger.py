@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from airflow_provider_claid.delivery.watching import arrivals, buckets
+from airflow_provider_claid.delivery.watching.expected import locate
 from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
 from airflow_provider_claid.exceptions import ClaidInputError
 from airflow_provider_claid.triggers import delivery
@@ -247,3 +249,73 @@ def test_wrong_arguments_are_refused_when_the_dag_is_serialized_and_not_in_the_t
     trigger = ClaidDeliveryEventTrigger(**arguments)
     with pytest.raises(ClaidInputError, match=says):
         trigger.serialize()
+
+
+class Acknowledgement:
+    """What Airflow hands to a producer: the payload of an event, and whether its confirmation failed to come."""
+
+    def __init__(self, payload, failed):
+        self.broker_payload = payload
+        self.outcome = SimpleNamespace(failed=failed)
+
+
+def test_airflow_acknowledges_before_anything_is_kept_and_what_it_did_not_is_told_again(tmp_path, store):
+    uri = draw(tmp_path / "a.png")
+
+    async def one(trigger):
+        key = trigger.shared_stream_key()
+        assert key == trigger.shared_stream_key()
+        producer = type(trigger).create_shared_stream_producer(trigger.serialize()[1])
+        raw, mark = await anext(producer.open_stream())
+        assert store.rows == {}
+        return producer, raw, mark
+
+    async def story():
+        trigger = ClaidDeliveryEventTrigger(f"file://{tmp_path}/", poke_interval=1)
+        trigger.asset_state_store = store
+        producer, raw, mark = await one(trigger)
+        await producer.advance([Acknowledgement(mark, failed=1), Acknowledgement(mark, failed=0)])
+        assert store.rows == {}
+        again = ClaidDeliveryEventTrigger(f"file://{tmp_path}/", poke_interval=1)
+        again.asset_state_store = store
+        producer, raw, mark = await one(again)
+        assert raw["uris"] == [uri]
+        (event,) = [event async for event in again.filter_shared_stream(_only(raw))]
+        assert event.payload == raw
+        await producer.advance([Acknowledgement(mark, failed=0)])
+        assert await told(watcher(tmp_path, store)) == []
+
+    asyncio.run(story())
+
+
+async def _only(raw):
+    yield raw
+
+
+def test_without_a_state_store_it_is_a_stream_of_its_own(tmp_path):
+    assert watcher(tmp_path).shared_stream_key() is None
+
+
+def test_a_state_store_that_does_not_say_what_was_told_is_waited_for(tmp_path, store, caplog):
+    uri, answers, aget = draw(tmp_path / "a.png"), [ValueError("Task has 2 concrete inlets")], store.aget
+
+    async def sometimes(key, default=None):
+        if answers:
+            raise answers.pop()
+        return await aget(key, default)
+
+    store.aget = sometimes
+    assert uris_of(asyncio.run(told(watcher(tmp_path, store)))) == [uri]
+    assert "Task has 2 concrete inlets. Watchers of two assets need arguments that differ" in caplog.text
+
+
+def test_the_event_holds_no_connection(tmp_path, monkeypatch):
+    monkeypatch.setattr(delivery, "Locator", lambda *_: SimpleNamespace(folder=_folder))
+    draw(tmp_path / "a.png")
+
+    (event,) = asyncio.run(told(ClaidDeliveryEventTrigger(f"s3://my_conn@{tmp_path}/", poke_interval=1)))
+    assert "my_conn" not in json.dumps(event)
+
+
+async def _folder(uri):
+    return locate(f"file://{uri.partition('@')[2]}", "folder", None)

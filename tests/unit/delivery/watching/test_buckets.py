@@ -363,6 +363,8 @@ def broken(broken_bucket, monkeypatch):
         (403, ERROR.format("InvalidAccessKeyId"), ClaidConfigurationError),
         (403, ERROR.format("SignatureDoesNotMatch"), ClaidConfigurationError),
         (404, ERROR.format("NoSuchBucket"), ClaidConfigurationError),
+        (404, HTML, ClaidConfigurationError),
+        (404, "", ClaidConfigurationError),
         (405, ERROR.format("MethodNotAllowed"), ClaidConfigurationError),
         (503, ERROR.format("SlowDown"), StoreBusyError),
         (503, HTML, StoreBusyError),
@@ -440,9 +442,9 @@ def test_an_object_named_as_the_folder_is_not_in_it():
 
 @pytest.mark.parametrize("found", [{}, FileNotFoundError("b/f")], ids=["nothing", "an error"])
 def test_a_folder_that_is_not_there_yet_is_no_fault_but_a_bucket_is(found):
-    assert list(ObjectBucket(OtherStore(found), "b", "gs://b/", None).walk("f/")) == []
+    assert list(ObjectBucket(OtherStore(found), "b", "abfs://b/", None).walk("f/")) == []
     with pytest.raises(ClaidConfigurationError, match="Create the bucket"):
-        list(ObjectBucket(OtherStore(found, exists=False), "b", "gs://b/", None).walk("f/"))
+        list(ObjectBucket(OtherStore(found, exists=False), "b", "abfs://b/", None).walk("f/"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidPictureError, ClaidUnavailableError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError, ClaidUnavailableError
 from airflow_provider_claid.delivery.watching.expected import locate, wanted
 from airflow_provider_claid.delivery.watching.report import handed_on
 from airflow_provider_claid.delivery.watching.watch import Located, Place, Watch
@@ -239,5 +239,42 @@ def test_temporary_addresses_are_looked_at_and_expired_ones_end_it(sandbox, acco
     sandbox.clear_faults()
     assert "answered 404" in look(watch(images=[uris[0][:-5] + "x.png"], loopback=True)).summary()
     past = {"images": [{"uri": uris[0], "expires_at": "2026-01-01T00:00:00+00:00"}]}
-    with pytest.raises(ClaidPictureError, match="died at 2026-01-01"):
+    with pytest.raises(ClaidInputError, match="died at 2026-01-01"):
         look(watch(images=past, loopback=True))
+
+
+def test_what_was_verified_less_is_read_again_for_more(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG[:-9])
+    uri = f"file://{tmp_path}/a.png"
+    first = watch(images=[uri], verify="exists")
+    assert look(first).done
+    assert not look(watch(images=[uri], verify="header", verified=first.verified())).done
+
+
+def test_one_picture_of_a_folder_that_may_not_be_read_is_its_own_fault_and_all_of_them_the_connections(
+    tmp_path, monkeypatch
+):
+    from airflow_provider_claid.delivery.watching import buckets
+
+    for name in ("good.png", "denied.png"):
+        (tmp_path / name).write_bytes(PNG)
+    read, denied = buckets.LocalBucket.read, ["denied.png"]
+
+    def refused(self, key, start, end):
+        if key.endswith(tuple(denied)):
+            raise ClaidConfigurationError("storage_conn_id", "a connection", "one that may read")
+        return read(self, key, start, end)
+
+    monkeypatch.setattr(buckets.LocalBucket, "read", refused)
+    report = look(watch(folder=f"file://{tmp_path}/", count=1))
+    assert report.delivered == (f"file://{tmp_path}/good.png",)
+    denied.append("good.png")
+    with pytest.raises(ClaidConfigurationError):
+        look(watch(folder=f"file://{tmp_path}/", count=1))
+
+
+def test_plain_http_of_another_host_is_refused_before_it_is_asked(claid_connection):
+    from airflow_provider_claid.hooks.watch import watch_for
+
+    with pytest.raises(ClaidInputError, match="an http address"):
+        look(watch_for(wanted(["http://192.0.2.1/a.png"], None, None, None), "claid_default", None))

@@ -256,3 +256,15 @@ def test_what_is_damaged_is_refused(change):
 def test_what_is_not_all_there_is_refused(name):
     with pytest.raises((ValueError, KeyError, TypeError)):
         Watermark.from_json({other: value for other, value in GOOD.items() if other != name})
+
+
+def test_pictures_of_one_second_are_all_announced_though_they_are_more_than_are_kept(monkeypatch):
+    monkeypatch.setattr(module, "MOST_KEPT", 10)
+    everything = [entry(f"{number:03}", 0) for number in range(25)]
+    mark, told = Watermark(), []
+    for _ in range(4):
+        new = [each for each in everything if mark.is_new(each)]
+        told += new[:8]
+        mark = mark.after(new[:8], pending=new[8:])
+    assert told == everything
+    assert not [each for each in everything if mark.is_new(each)]

@@ -15,6 +15,7 @@ from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.watching.store_errors import missing_bucket, store_errors
@@ -209,6 +210,9 @@ class S3Bucket(ObjectBucket):
         return page
 
 
+_impatient_copies: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
 def _impatient(fs: Any) -> Any:
     """
     Return a copy of an S3 file system that tries twice, unless the connection says how often.
@@ -218,11 +222,14 @@ def _impatient(fs: Any) -> Any:
     if fs.config_kwargs.get("signature_version"):
         # A signer of the connection's own is tied to this very object.
         return fs
+    if (known := _impatient_copies.get(fs)) is not None:
+        return known
     config = {"retries": {"total_max_attempts": 2}, **fs.config_kwargs}
     options = {**fs.storage_options, "config_kwargs": config}
     copy = type(fs)(*fs.storage_args, **options, skip_instance_cache=True)
     copy.retries = 1
-    return copy
+    # One for all watches of a connection: a client and its connections take more than a megabyte.
+    return _impatient_copies.setdefault(fs, copy)
 
 
 def _entries(page: dict[str, Any]) -> Iterable[Entry]:

@@ -129,11 +129,11 @@ def _memory(s3: Store) -> None:
     }  # fmt: skip
     show(
         "Memory of a watch over many pictures",
-        ("pictures", "sensor", "**bytes held for one more**", "MB of the first look, at most", "after it",
+        ("pictures", "sensor", "**bytes for one more**", "MB of the first look, at most", "after it",
          "after a second look", f"after {FURTHER} more", "of all, at most", "list / HEAD / range requests, first look",
          "s of the first look", "s of a further one"),
         [_memory_row(name, count, one, found[name, MANY[0]]) for (name, count), one in found.items()],
-        f"MB over a process that saw a folder of one picture; pictures of {len(data) / 1000:.1f} KB; one run each.",
+        f"Resident memory over a process that saw one picture; of {len(data) / 1000:.1f} KB each; one run.",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A real Airflow for the whole run, with the Dags and plugins of this folder and a sandbox of its own."""
+"""A real Airflow for the tests of this folder, with its Dags and plugins and a sandbox of its own."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from tests.services.airflow import RunningAirflow
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_sandbox():
     with SandboxServer(latency=0, per_second=None, per_minute=None, seed=1) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_airflow(running_sandbox, rgw, tmp_path_factory):
     """
     An Airflow whose connection `claid_default` points to `running_sandbox`, in effect unpaced.
 
-    Its `aws_default` is the gateway, where the example Dag watches `s3://deliveries/run/`.
+    Its `aws_default` is the gateway, where the example Dag watches `s3://deliveries/run/`. It ends with this folder's
+    tests: its looks would be among the requests that later tests count.
     """
     home = tmp_path_factory.mktemp("airflow")
     for folder in ("dags", "plugins"):

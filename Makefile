@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 AIRFLOW := 3.3.2
 # Unit tests that are skipped without the Azure and OpenLineage providers.
-NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/watching/test_store_errors.py
+NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/test_store_errors.py
 
 .PHONY: help demo test integration check lint types arrows benchmark sandbox requirements clean
 

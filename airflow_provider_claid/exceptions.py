@@ -14,8 +14,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_claid.api import errors
-from airflow_provider_claid.api.bill import opened_bill
 from airflow_provider_claid.api.errors import ClaidError
+from airflow_provider_claid.metrics import measured
 
 __all__ = [
     "ClaidAnswerLostError",
@@ -25,12 +25,15 @@ __all__ = [
     "ClaidCreditsError",
     "ClaidError",
     "ClaidInputError",
+    "ClaidLostAnswerError",
     "ClaidNotSentError",
     "ClaidPermissionError",
     "ClaidPictureError",
     "ClaidRateLimitError",
+    "ClaidRecordsError",
     "ClaidRefusedError",
     "ClaidUnavailableError",
+    "ClaidUndeliveredError",
     "ClaidUnknownOutcomeError",
     "ClaidValidationError",
 ]
@@ -80,12 +83,24 @@ class ClaidUnknownOutcomeError(errors.ClaidUnknownOutcomeError, AirflowFailExcep
     """May have been billed. A retry could pay twice, so there is none."""
 
 
+class ClaidLostAnswerError(errors.ClaidLostAnswerError, AirflowException):
+    """May have been billed; the record counts it, and `max_submissions` allows the retry to send one more."""
+
+
+class ClaidRecordsError(errors.ClaidRecordsError, AirflowFailException):
+    """A record cannot be read or relied on; nothing was sent. A retry does not help until a person has looked."""
+
+
 class ClaidAnswerLostError(errors.ClaidAnswerLostError, AirflowFailException):
     """Billed, and the answer is lost. A retry would pay again, so there is none."""
 
 
 class ClaidPictureError(errors.ClaidPictureError, AirflowFailException):
     """Billed, and a picture could not be delivered. A retry would pay again, so there is none."""
+
+
+class ClaidUndeliveredError(errors.ClaidUndeliveredError, AirflowException):
+    """Billed and recorded, but not delivered yet. A retry takes the pictures from the record and pays nothing."""
 
 
 class ClaidContentFilteredError(errors.ClaidContentFilteredError, AirflowFailException):
@@ -98,14 +113,15 @@ _FACES: dict[type[ClaidError], type[ClaidError]] = {
 
 
 @contextmanager
-def airflow_errors() -> Iterator[None]:
+def airflow_errors(tags: Mapping[str, str] | None = None) -> Iterator[None]:
     """
     Turn the errors of the core, raised inside, into those of this module, with all they carry.
 
     Any other exception that leaves after a request may have been billed (an execution timeout, an interrupt, a failing
-    XCom) becomes an error that Airflow does not retry: one place decides it, for the hook and the operators alike.
+    XCom) becomes an error that Airflow does not retry, unless what is recorded protects a retry: one place decides it,
+    for the hook and the operators alike. Metrics of the requests made inside get the `tags`.
     """
-    with opened_bill() as bill:
+    with measured(tags) as bill:
         try:
             yield
         except ClaidError as error:
@@ -113,7 +129,7 @@ def airflow_errors() -> Iterator[None]:
         except GeneratorExit:
             raise
         except BaseException as interruption:
-            if bill.billed == "no":
+            if bill.billed == "no" or bill.protected:
                 raise
             what = f"Interrupted by {type(interruption).__name__} after the request left"
             kind = ClaidPictureError if bill.billed == "yes" else ClaidUnknownOutcomeError
@@ -127,6 +143,8 @@ def described(error: ClaidError) -> dict[str, Any]:
         "message": error.message,
         "billed": error.billed,
         "status": error.status,
+        "request_id": error.request_id,
+        "retry_after": error.retry_after,
         "field": getattr(error, "field", None),
     }
 
@@ -135,7 +153,8 @@ def revived(description: Mapping[str, Any]) -> ClaidError:
     """Return the error of this module that `described` wrote down."""
     face: type[ClaidError] = next(face for face in _FACES.values() if face.__name__ == description["kind"])
     error = face.__new__(face, description["message"])
-    ClaidError.__init__(error, description["message"], billed=description["billed"], status=description["status"])
+    facts = {name: description[name] for name in ("billed", "status", "request_id", "retry_after")}
+    ClaidError.__init__(error, description["message"], **facts)
     error.__dict__["field"] = description["field"]
     return error
 

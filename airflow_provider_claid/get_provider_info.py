@@ -89,6 +89,18 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "/var/lib/airflow/claid-pacing",
                         "default": "",
                     },
+                    "records_path": {
+                        "description": (
+                            "Folder of the records that keep retries from paying again, as a URI: S3, Google Cloud, "
+                            "Azure or file:///path/, with the rights to put and to get. One per deployment: the runs "
+                            "of two may have the same names. Needed for deferrable generation, and below Airflow 3.3 "
+                            "for any protection of retries. Empty: the task state store of Airflow 3.3 and newer."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "s3://my-bucket/claid-records/",
+                        "default": "",
+                    },
                 },
             }
         },

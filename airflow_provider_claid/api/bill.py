@@ -17,17 +17,28 @@ from airflow_provider_claid.api.errors import Billed
 
 @dataclass
 class Item:
-    """One request: whether it was billed as far as is known now, and where its pictures are."""
+    """One request: whether it was billed as far as is known now, what was made for it, and where its pictures are."""
 
     billed: Billed = "no"
     receipt: str = ""
+    refused: bool = False
+    pictures: int = 0
+    credits: int = 0
 
 
 @dataclass
 class Bill:
-    """The requests of one piece of work."""
+    """
+    The requests of one piece of work.
+
+    `protected`: whatever interrupts it now, what is recorded keeps a retry from paying more than was allowed.
+    """
 
     items: list[Item] = field(default_factory=list)
+    protected: bool = False
+    waits: list[float] = field(default_factory=list)
+    """Seconds that each request waited for its turn."""
+    copies: int = 0
 
     def add(self) -> Item:
         """Add a request that has not left yet."""

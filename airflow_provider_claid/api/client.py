@@ -31,9 +31,10 @@ from airflow_provider_claid.api.endpoint import Endpoint
 from airflow_provider_claid.api.errors import (
     ClaidConfigurationError,
     ClaidError,
+    ClaidRateLimitError,
     ClaidUnknownOutcomeError,
 )
-from airflow_provider_claid.api.models import GenerateRequest, Storage
+from airflow_provider_claid.api.models import CREDITS_PER_IMAGE, GenerateRequest, Storage
 from airflow_provider_claid.api.outcome import of_silence
 from airflow_provider_claid.api.redaction import mask_in_library_logs, without
 
@@ -123,9 +124,12 @@ class ClaidClient:
             )
         except ClaidError as error:
             item.billed = error.billed
+            item.refused = isinstance(error, ClaidRateLimitError)
             raise
         addresses = [image.uri for image in answer.response.output or ()]
         item.receipt = f"Request {answer.request_id} made {addresses}."
+        item.pictures = len(addresses)
+        item.credits = item.pictures * CREDITS_PER_IMAGE
         item.billed = "yes"
         return answer
 

@@ -148,12 +148,28 @@ class ClaidUnknownOutcomeError(ClaidError):
     """The request left and no usable verdict came back: it may have been billed. Never sent again silently."""
 
 
+class ClaidLostAnswerError(ClaidUnknownOutcomeError):
+    """The outcome is unknown, as above, but the record counts it and `max_submissions` allows one more."""
+
+    retryable = True
+
+
+class ClaidRecordsError(ClaidError):
+    """A record of what was sent cannot be read or relied on, so nothing was sent. Needs a person."""
+
+
 class ClaidAnswerLostError(ClaidError):
     """Claid said 200 but the answer could not be read: billed, and the addresses are lost."""
 
 
 class ClaidPictureError(ClaidError):
     """A picture that was paid for could not be fetched, failed its check or could not be stored. Billed."""
+
+
+class ClaidUndeliveredError(ClaidPictureError):
+    """A picture could not be delivered, but the answer is recorded: trying again costs nothing. Billed."""
+
+    retryable = True
 
 
 class ClaidContentFilteredError(ClaidError):

@@ -67,9 +67,9 @@ def check_request(
         raise ClaidInputError(name, _shown(came), _ACCEPTED[field], _fix(field, came)) from None
 
 
-def parse_target(save_to: str, storage_conn_id: str | None) -> Target:
-    """Read `save_to`; a connection id in it (`s3://id@bucket/`) counts as `storage_conn_id`."""
-    parts = _split_address(save_to)
+def parse_target(save_to: str, storage_conn_id: str | None, field: str = "save_to") -> Target:
+    """Read the URI of a folder; a connection id in it (`s3://id@bucket/`) counts as `storage_conn_id`."""
+    parts = _split_address(save_to, field)
     inline, _, host = parts.netloc.rpartition("@")
     local = parts.scheme == "file"
     faults = {
@@ -85,20 +85,20 @@ def parse_target(save_to: str, storage_conn_id: str | None) -> Target:
     }
     for fix, found in faults.items():
         if found:
-            raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, fix)
+            raise ClaidInputError(field, repr(save_to), _FOLDER_FORM, fix)
     return Target(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/", parts.scheme, inline or storage_conn_id)
 
 
-def _split_address(save_to: str) -> SplitResult:
-    if not isinstance(save_to, str):
-        raise ClaidInputError("save_to", f"{save_to!r:.60}", _FOLDER_FORM)
+def _split_address(uri: str, field: str) -> SplitResult:
+    if not isinstance(uri, str):
+        raise ClaidInputError(field, f"{uri!r:.60}", _FOLDER_FORM)
     try:
-        parts = urlsplit(save_to)
+        parts = urlsplit(uri)
     except ValueError as cause:
-        raise ClaidInputError("save_to", repr(save_to), _FOLDER_FORM, f"{cause}.") from None
+        raise ClaidInputError(field, repr(uri), _FOLDER_FORM, f"{cause}.") from None
     if ":" in parts.netloc.rpartition("@")[0]:
-        fix = "Put the credentials into an Airflow connection and name it in storage_conn_id."
-        raise ClaidInputError("save_to", "an address with credentials (not shown)", _FOLDER_FORM, fix)
+        fix = "Put the credentials into an Airflow connection and name that."
+        raise ClaidInputError(field, "an address with credentials (not shown)", _FOLDER_FORM, fix)
     return parts
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from airflow_provider_claid.api.bill import current_bill
 from airflow_provider_claid.api.errors import (
     ClaidContentFilteredError,
     ClaidError,
     ClaidPictureError,
-    ClaidUnknownOutcomeError,
+    ClaidUndeliveredError,
 )
 from airflow_provider_claid.api.models import (
     CREDITS_PER_IMAGE,
@@ -22,10 +22,14 @@ from airflow_provider_claid.api.models import (
     GeneratedImage,
     GenerateRequest,
 )
+from airflow_provider_claid.delivery import clock
 from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.checks import OnFiltered, Target
-from airflow_provider_claid.delivery.generate import GenerateResult, generate
-from airflow_provider_claid.delivery.pictures import fetch
+from airflow_provider_claid.delivery.generate import LONGEST_PAUSE, GenerateResult, generate
+from airflow_provider_claid.delivery.payment import Paid, Search, pay, recorded
+from airflow_provider_claid.delivery.pictures import Fetched, fetch, stored
+from airflow_provider_claid.delivery.records.ledger import Ledger
+from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.storage import Folder, open_folder
 from airflow_provider_claid.delivery.threads import in_thread
 
@@ -33,31 +37,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What a job is called over all its tries: Dag, run, task and map index, never the try number."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int = -1
-
-    def key(self) -> str:
-        """Return the job key, 20 hexadecimal digits."""
-        joined = "\0".join((self.dag_id, self.run_id, self.task_id, str(self.map_index)))
-        return hashlib.sha256(joined.encode()).hexdigest()[:20]
-
-    def tags(self) -> dict[str, str]:
-        """Return the tags by which a stored picture tells its task; `map_index` is that of a mapped task."""
-        tags = {"dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id}
-        return tags if self.map_index < 0 else tags | {"map_index": str(self.map_index)}
-
-
-@dataclass(frozen=True)
 class ImageJob:
     """
     What is asked for and where it goes: to `target`, as `name` with -1, -2 … added, or else where Claid put it.
 
-    `tags` are put on the copies, where the store of `target` has tags.
+    `tags` are put on the copies, where the store of `target` has tags. Without a `ledger` nothing is recorded. `search`
+    is how pictures of a lost answer are found, `patience` the seconds that a busy server may ask to wait.
     """
 
     account: Account
@@ -65,6 +50,11 @@ class ImageJob:
     name: str
     target: Target | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    ledger: Ledger | None = None
+    search: Search | None = None
+    stop: Stop = field(default_factory=Stop)
+    patience: float = LONGEST_PAUSE
+    first_try: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +78,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class JobResult:
-    """A paid job: the request id, the credits it cost as we count them, and each picture."""
+    """
+    A paid job: the request id, the credits it cost as we count them, and each picture.
+
+    `submissions` is how often it may have been paid, `reused` whether that was in an earlier attempt, `recorded`
+    whether another attempt can deliver it without paying.
+    """
 
     request_id: str | None
     credits: int
     pictures: tuple[Picture, ...]
     submissions: int = 1
     reused: bool = False
+    recorded: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for XCom: lists, because Airflow stores a tuple as an object of its own."""
@@ -112,20 +108,39 @@ class JobResult:
 
 async def run(job: ImageJob) -> JobResult:
     """
-    Pay for the pictures and bring them to where they last; costs 1 credit each.
+    Pay for the pictures and bring them to where they last; costs 1 credit each, or nothing if they are recorded.
 
     The target is opened first: an unknown scheme, a folder that cannot be written or broken credentials cost nothing.
     Afterwards every picture is tried by itself: one that cannot be delivered is in the result with its `error`.
     """
-    folder = await in_thread(open_folder, job.target, job.tags) if job.target else None
-    result = await generate(job.account, job.request)
-    if not result.images:
-        message = "Claid answered without any picture"
-        raise ClaidUnknownOutcomeError(message, billed="unknown", status=200, request_id=result.request_id)
-    if (came := len(result.images)) < job.request.options.number_of_images:
-        log.warning("Claid gave %d of %d pictures.", came, job.request.options.number_of_images)
-    pictures = await _deliver(job, result, folder)
-    return JobResult(result.request_id, came * CREDITS_PER_IMAGE, pictures)
+    folder = await _open(job)
+    return await _deliver(job, await order(job), folder)
+
+
+async def collect(job: ImageJob, event: Mapping[str, Any]) -> JobResult:
+    """Bring the pictures that a trigger paid for, as its event says, to where they last; pays for nothing."""
+    folder = await _open(job)
+    if job.ledger is None:
+        raise ValueError("nothing is recorded without a ledger")
+    return await _deliver(job, await recorded(job.ledger, event), folder)
+
+
+async def order(job: ImageJob) -> Paid:
+    """Pay for the pictures, or find them recorded."""
+    if job.ledger is None:
+        return Paid(await generate(job.account, job.request, stop=job.stop, patience=job.patience))
+    return await pay(
+        job.account,
+        job.ledger,
+        search=job.search,
+        stop=job.stop,
+        patience=job.patience,
+        first_try=job.first_try,
+    )
+
+
+async def _open(job: ImageJob) -> Folder | None:
+    return await in_thread(open_folder, job.target, job.tags) if job.target else None
 
 
 def deliverable(result: JobResult, on_filtered: OnFiltered) -> list[str]:
@@ -136,7 +151,9 @@ def deliverable(result: JobResult, on_filtered: OnFiltered) -> list[str]:
         message = (
             f"{len(failed)} of {len(result.pictures)} pictures could not be delivered. {causes}. Delivered: {stored}"
         )
-        raise ClaidPictureError(message, billed="yes", request_id=result.request_id)
+        again = result.recorded and all(_is_there_yet(picture) for _, picture in failed)
+        kind = ClaidUndeliveredError if again else ClaidPictureError
+        raise kind(message, billed="yes", request_id=result.request_id)
     black = [picture.uri for picture in result.pictures if picture.filtered]
     kept = [picture for picture in result.pictures if not picture.filtered or on_filtered == "keep"]
     if black and (on_filtered == "fail" or not kept):
@@ -146,35 +163,52 @@ def deliverable(result: JobResult, on_filtered: OnFiltered) -> list[str]:
     return [str(picture.uri) for picture in kept]
 
 
-async def _deliver(job: ImageJob, result: GenerateResult, folder: Folder | None) -> tuple[Picture, ...]:
+async def _deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult:
+    result = paid.result
+    if (came := len(result.images)) < (asked := job.request.options.number_of_images):
+        log.warning("Claid gave %d of %d pictures.", came, asked)
     if folder is None:
-        return tuple(_as_it_is(image, result) for image in result.images)
-    tasks = (_copy(job, result, folder, number) for number in range(1, len(result.images) + 1))
-    return tuple(await asyncio.gather(*tasks))
+        pictures = tuple(_as_it_is(image, result) for image in result.images)
+    else:
+        copies = (_copy(job, paid, folder, number) for number in range(1, came + 1))
+        pictures = tuple(await asyncio.gather(*copies))
+    kept = job.ledger is not None and paid.unkept is None
+    return JobResult(result.request_id, came * CREDITS_PER_IMAGE, pictures, paid.times, paid.reused, kept)
 
 
 def _as_it_is(image: GeneratedImage, result: GenerateResult) -> Picture:
     temporary = image.uri is not None and image.uri == image.tmp_url
-    return Picture(
-        image.uri,
-        image.width,
-        image.height,
-        image.mime,
-        expires_at=_expiry(result) if temporary else None,
-        error=None if image.uri else "Claid gave no address for it",
-    )
+    expires_at, error = _expiry(result) if temporary else None, None
+    if image.uri is None:
+        error = "Claid gave no address for it"
+    elif temporary and expires_at and clock.now() >= datetime.fromisoformat(expires_at):
+        error = f"its address died at {expires_at}; clear the task with reuse=False to pay for another"
+    return Picture(image.uri, image.width, image.height, image.mime, expires_at=expires_at, error=error)
 
 
-async def _copy(job: ImageJob, result: GenerateResult, folder: Folder, number: int) -> Picture:
-    image = result.images[number - 1]
+def _is_there_yet(picture: Picture) -> bool:
+    """Tell whether a picture that was not delivered can still be fetched."""
+    return picture.expires_at is None or clock.now() < datetime.fromisoformat(picture.expires_at)
+
+
+async def _copy(job: ImageJob, paid: Paid, folder: Folder, number: int) -> Picture:
+    image, name, result = paid.result.images[number - 1], f"{job.name}-{number}", paid.result
     try:
+        # An earlier attempt may have put it there already, and temporary addresses die.
+        if paid.reused and (found := await stored(folder, name, image)):
+            return _picture(*found)
         fetched = await fetch(image, allow_loopback=job.account.endpoint.is_loopback)
-        name = f"{job.name}-{number}.{fetched.header.extension}"
+        name = f"{name}.{fetched.header.extension}"
         uri = await in_thread(folder.publish, name, fetched.data, fetched.header.mime)
+        current_bill().copies += 1
+        return _picture(uri, fetched)
     except Exception as cause:  # noqa: BLE001 - paid for: whatever went wrong must not lose its neighbours
         reason = cause.message if isinstance(cause, ClaidError) else f"{type(cause).__name__}: {cause}"
         log.warning("Picture %d of request %s was not delivered: %s", number, result.request_id, reason)
         return Picture(image.uri, expires_at=_expiry(result), error=reason)
+
+
+def _picture(uri: str, fetched: Fetched) -> Picture:
     header = fetched.header
     return Picture(
         uri,

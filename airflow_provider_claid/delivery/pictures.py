@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from airflow_provider_claid.api.downloads import download
 from airflow_provider_claid.api.errors import ClaidPictureError
 from airflow_provider_claid.api.models import GeneratedImage
 from airflow_provider_claid.delivery.backoff import doubling
-from airflow_provider_claid.delivery.images import MAX_BYTES, BadPictureError, Header, check, is_black
+from airflow_provider_claid.delivery.images import EXTENSIONS, MAX_BYTES, BadPictureError, Header, check, is_black
+from airflow_provider_claid.delivery.storage import Folder
 from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,17 @@ async def fetch(image: GeneratedImage, *, allow_loopback: bool) -> Fetched:
             log.warning("Download %d of %d of %s failed: %s", tries, MAX_TRIES, image.tmp_url, reason)
         await asyncio.sleep(doubling(FIRST_PAUSE, tries))
     raise AssertionError("the last try returns or raises")
+
+
+async def stored(folder: Folder, name: str, image: GeneratedImage) -> tuple[str, Fetched] | None:
+    """Return the URI and content of a picture that is in the folder already, whole; None if it is not."""
+    promised = (image.ext or "png").lower().replace("jpeg", "jpg")
+    for extension in sorted(EXTENSIONS, key=lambda each: each != promised):
+        found = await in_thread(folder.read, f"{name}.{extension}")
+        if found is not None:
+            with suppress(BadPictureError):
+                return found[0], await in_thread(_examine, found[1], image)
+    return None
 
 
 async def _fetch_once(image: GeneratedImage, url: str, *, allow_loopback: bool) -> Fetched:

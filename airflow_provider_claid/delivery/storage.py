@@ -34,6 +34,9 @@ class Folder(Protocol):
     def publish(self, name: str, data: bytes, mime: str) -> str:
         """Write one picture under this name, whole or not at all, over an older one; return its URI."""
 
+    def read(self, name: str) -> tuple[str, bytes] | None:
+        """Read a picture, and return it with its URI; None if it is not there."""
+
 
 def open_folder(target: Target, tags: Mapping[str, str] = _NO_TAGS) -> Folder:
     """
@@ -78,6 +81,13 @@ class LocalFolder:
             raise
         return self._target.uri + name
 
+    def read(self, name: str) -> tuple[str, bytes] | None:
+        """Read a file."""
+        try:
+            return self._target.uri + name, (self._path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
 
 class ObjectFolder:
     """A folder of an object store, through Airflow's `ObjectStoragePath` and the connection it names."""
@@ -109,6 +119,13 @@ class ObjectFolder:
             right, said = _TAG_RIGHTS[self._target.scheme], f"{type(cause).__name__}: {cause}"
             log.warning("%s was stored without tags, which need the right %s. The store said %s", name, right, said)
         return self._target.uri + name
+
+    def read(self, name: str) -> tuple[str, bytes] | None:
+        """Get an object, also for None in one request; S3 denies what is not there to those who may not list."""
+        try:
+            return self._target.uri + name, bytes(self._fs.cat_file(f"{self._root}/{name}"))
+        except (FileNotFoundError, PermissionError):
+            return None
 
 
 def tag_value(value: str, scheme: str) -> str:

@@ -13,10 +13,12 @@ from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidErro
 from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.generate import generate
+from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.storage_map import resolve
 from airflow_provider_claid.exceptions import ClaidPermissionError, airflow_errors
 from airflow_provider_claid.get_provider_info import get_provider_info
 from airflow_provider_claid.hooks.connection import account_from
+from airflow_provider_claid.hooks.records import no_place, records_uri, submissions_in
 from airflow_provider_claid.pacing.sqlite import default_folder
 
 if TYPE_CHECKING:
@@ -93,6 +95,36 @@ class ClaidHook(BaseHook):
         with airflow_errors():
             return sync.run(resolve(self.account(), uri))
 
+    def submissions(
+        self,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        task_id: str | None = None,
+        map_index: int = -1,
+        *,
+        records_path: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """
+        Tell what was paid for, from the records: one plain dictionary a submission, in the order they were sent.
+
+        `dag_id`, `run_id`, `task_id`, `map_index`, `number`, `at` (ISO 8601), `prompt`, `number_of_images`, `output`,
+        `outcome` (`done`, `adopted`, `unknown`, `unbilled`, or `open` while it is under way or left by a crash),
+        `billed` (`no`, `yes`, `unknown`), `credits` (at most), `request_id`, `images` (URIs as Claid gave them),
+        `message` and `record`, where it is written down. With `dag_id`, `run_id` and `task_id` it reads one task
+        instance; with fewer it lists the whole folder, which needs the right to list. Costs nothing. Records in the
+        task state store are seen in Airflow's own API alone.
+        """
+        with airflow_errors():
+            uri = records_uri(records_path)
+            if uri is None:
+                raise no_place()
+            named = dag_id is not None and run_id is not None and task_id is not None
+            identity = Identity(str(dag_id), str(run_id), str(task_id), map_index) if named else None
+            found = submissions_in(uri, identity)
+            wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id}
+            described = [each.describe() for each in sorted(found, key=lambda each: each.intent.at)]
+            return [each for each in described if all(value in (None, each[name]) for name, value in wanted.items())]
+
     def test_connection(self) -> tuple[bool, str]:
         """Ask `GET /v1/storage/storage-types`: it proves the key and is never billed."""
         try:
@@ -155,13 +187,6 @@ class ClaidHook(BaseHook):
 
 def pacing_dir() -> Path:
     """Return the folder of the schedules, from `[claid] pacing_dir`."""
-    if conf.get(CONFIG_SECTION, "records_path", fallback=""):
-        raise ClaidConfigurationError(
-            "[claid] records_path",
-            "a value",
-            "nothing",
-            "Records are not built yet: remove it, or retries seem protected.",
-        )
     configured = Path(conf.get(CONFIG_SECTION, "pacing_dir", fallback="") or default_folder())
     if not configured.is_absolute():
         accepted = "an absolute path"

@@ -3,48 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_claid.api.errors import ClaidInputError
-from airflow_provider_claid.delivery.checks import (
-    ON_FILTERED,
-    OnFiltered,
-    Target,
-    check_name,
-    check_request,
-    parse_target,
-)
-from airflow_provider_claid.exceptions import airflow_errors
+from airflow_provider_claid.delivery.checks import OnFiltered, Target, check_name
+from airflow_provider_claid.delivery.stop import Stop
+from airflow_provider_claid.exceptions import airflow_errors, revived
 from airflow_provider_claid.links.claid import RESULT_KEY, ClaidPictureLink
-from airflow_provider_claid.templating import is_literal
+from airflow_provider_claid.operators.arguments import STAND_INS, check_literals, no_records, request_of, target_of
 
 # What only a running task needs (the HTTP client, the pacer) is imported where it runs: every parse would pay.
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_claid.api.models import GenerateRequest
     from airflow_provider_claid.delivery.job import ImageJob, JobResult
+    from airflow_provider_claid.hooks.order import Order
     from airflow_provider_claid.lineage import Delivery
 
 log = logging.getLogger(__name__)
 
-_NOT_BUILT = {
-    "deferrable": (None, False),
-    "max_submissions": (1,),
-    "records_path": (None, ""),
-    "reuse": (True,),
-    "own_folder": (False,),
-    "reconcile_timeout": (120,),
-}
-"""Arguments that later versions build, with the values that need no building."""
-
-_STAND_INS = {"prompt": "any prompt", "number_of_images": 1, "guidance_scale": 5.0, "output_folder": None}
-"""The arguments of a request, each with a value that passes, for templates that only a run can render."""
+LONGEST_WAIT = timedelta(hours=24)
+"""For how long a deferred request waits for its turn at the most, without an `execution_timeout`."""
 
 
 class ClaidGenerateImageOperator(BaseOperator):
@@ -54,9 +41,9 @@ class ClaidGenerateImageOperator(BaseOperator):
     Returns the list of picture URIs. XCom `claid_result` holds plain JSON: request id, credits, and each picture's
     URI, size, type, bytes, SHA-256, whether the content filter made it black, and when its address expires.
 
-    A request is sent again only if it surely was not billed, and a task that failed after it may have been is not
-    retried by Airflow. One whose worker was killed outright in the middle is: give it `retries=0` if a second payment
-    would be worse than a missing picture.
+    A request is sent again only if it surely was not billed. What was sent is recorded before it leaves, so that a
+    retry, also of a worker that was killed, takes the recorded pictures, looks for lost ones, or says what may have
+    been billed. Only without records does the retry of a killed task pay again.
 
     Events of `outlets` carry the URIs, the credits, the request id and the SHA-256 of the prompt as their extra; an
     `AssetAlias` gets one for the folder of the pictures. Hook lineage and OpenLineage get the folder as output.
@@ -77,12 +64,21 @@ class ClaidGenerateImageOperator(BaseOperator):
     :param object_tags: put the tags `dag_id`, `run_id`, `task_id` and, in a mapped task, `map_index` on the copies in
         S3 and Azure; other stores have none. Needs the right `s3:PutObjectTagging` (without it pictures are stored
         untagged, with a warning), and S3 charges about 0.01 USD a month for 10,000 tags.
-    :param deferrable: not built yet; None and the configuration's default run on the worker.
-    :param max_submissions: not built yet; only 1 is accepted.
-    :param records_path: not built yet (templated).
-    :param reuse: not built yet; only True is accepted.
-    :param own_folder: not built yet; only False is accepted.
-    :param reconcile_timeout: not built yet; only 120 is accepted.
+    :param deferrable: pay in the triggerer, without a worker slot while the request waits for its turn and its answer;
+        the pictures are copied on a worker. Needs a `records_path`. None follows `[operators] default_deferrable`, and
+        runs on the worker where there are no records.
+    :param max_submissions: how often the job may be paid for in all, over all retries of Airflow. 1: a request whose
+        outcome is unknown is never sent again, which can cost a picture. 2: it is sent once more, which can cost
+        twice the credits; and so on. Above 1 it needs records.
+    :param records_path: the URI of a folder for the records that keep retries from paying again, any store that
+        refuses to create an object twice: S3, Google Cloud, Azure, `file://` (templated). Default: `[claid]
+        records_path`, else the task state store of Airflow 3.3 and newer; without any, retries are not protected. One
+        per deployment: the runs of two may have the same names. Rights: to put and to get.
+    :param reuse: what a person who clears the task gets. True: the recorded pictures, for nothing, unless the request
+        changed; False: new pictures, paid again. An automatic retry never pays again for what is recorded.
+    :param own_folder: add a folder of its own to `output_folder`, for each job: only then are pictures of a lost answer
+        found for certain, and not paid again.
+    :param reconcile_timeout: seconds for which the pictures of a lost answer are looked for in `output_folder`.
     """
 
     template_fields: Sequence[str] = (
@@ -138,27 +134,35 @@ class ClaidGenerateImageOperator(BaseOperator):
         self.object_tags = object_tags
         self.own_folder = own_folder
         self.reconcile_timeout = reconcile_timeout
+        self._stop = Stop()
         with airflow_errors():
-            self._check_literals()
+            check_literals(self)
+            if deferrable and not records_path and not conf.get("claid", "records_path", fallback=""):
+                raise no_records("deferrable", "True")
 
     def execute(self, context: Context) -> list[str]:
-        """Pay for the pictures once, bring them to where they last, and return their URIs."""
-        from airflow_provider_claid.delivery import sync
-        from airflow_provider_claid.delivery.job import deliverable, run
-        from airflow_provider_claid.hooks.claid import ClaidHook
-        from airflow_provider_claid.lineage import announce, delivery_of
+        """Pay for the pictures once, bring them to where they last, and return their URIs; or defer to do so."""
+        from airflow_provider_claid.delivery.job import run
 
-        with airflow_errors():
-            self._refuse_what_is_not_built()
-            if self.deferrable is None and conf.getboolean("operators", "default_deferrable", fallback=False):
-                log.info("[operators] default_deferrable is set; this operator runs on the worker.")
-            job = self._job(context)
-            result = sync.run(run(job))
-            self._hand_over(context, result, job.target)
-            uris = deliverable(result, self.on_filtered)
-            self._delivery = delivery_of(result, uris, job.request.input)
-            announce(context, self.outlets, ClaidHook(self.claid_conn_id), self._delivery)
-            return uris
+        with airflow_errors(_tags(context)):
+            order, records = self._order(context), self._records_uri()
+            if self._defers(records):
+                self._defer(order, str(records))
+            return self._deliver(context, self._job(context, order, records), run)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[str]:
+        """Take the answer that the trigger has recorded and bring the pictures to where they last; pays for nothing."""
+        from airflow_provider_claid.delivery.job import collect
+
+        with airflow_errors(_tags(context)):
+            if event["status"] != "paid":
+                raise revived(event["error"])
+            job = self._job(context, self._order(context), self._records_uri())
+            return self._deliver(context, job, partial(collect, event=event))
+
+    def on_kill(self) -> None:
+        """Let no request leave any more. One that has left goes on: its answer is recorded if there is time."""
+        self._stop.asked = True
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
         """Return the folder of the pictures for OpenLineage, which asks in a fork of the process that has executed."""
@@ -166,47 +170,109 @@ class ClaidGenerateImageOperator(BaseOperator):
 
         return operator_lineage(self._delivery)
 
-    def _job(self, context: Context) -> ImageJob:
-        from airflow_provider_claid.delivery.job import Identity, ImageJob
+    def _order(self, context: Context) -> Order:
+        from airflow_provider_claid.delivery.identity import Identity
+        from airflow_provider_claid.hooks.order import Order
+
+        self._check_map_index(context)
+        target_of(self)
+        ti = context["ti"]
+        return Order(
+            Identity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index),
+            int(ti.max_tries or 0),
+            request_of({name: getattr(self, name) for name in STAND_INS}),
+            self.claid_conn_id,
+            self.storage_conn_id,
+            self.max_submissions,
+            self.reuse,
+            self.own_folder,
+            self.reconcile_timeout,
+        )
+
+    def _records_uri(self) -> str | None:
+        from airflow_provider_claid.hooks.records import records_uri
+
+        return records_uri(self.records_path)
+
+    def _defers(self, records: str | None) -> bool:
+        wanted = self.deferrable
+        if wanted is None:
+            wanted = conf.getboolean("operators", "default_deferrable", fallback=False)
+        if wanted and records is None:
+            if self.deferrable:
+                raise no_records("deferrable", "True")
+            log.info("[operators] default_deferrable is set; without records_path this operator runs on the worker.")
+        return bool(wanted and records)
+
+    def _defer(self, order: Order, records: str) -> NoReturn:
         from airflow_provider_claid.hooks.claid import ClaidHook
+        from airflow_provider_claid.triggers.generate import GRACE, ClaidGenerateTrigger
+
+        account = ClaidHook(self.claid_conn_id).account()
+        wait = self.execution_timeout or LONGEST_WAIT
+        deadline = time.time() + wait.total_seconds()
+        self.defer(
+            trigger=ClaidGenerateTrigger(order=order.to_json(), records_path=records, deadline=deadline),
+            method_name="execute_complete",
+            # Airflow's own timeout only catches a trigger that is not heard of any more.
+            timeout=wait + timedelta(seconds=account.endpoint.timeout + self.reconcile_timeout + GRACE),
+        )
+
+    def _job(self, context: Context, order: Order, records: str | None) -> ImageJob:
+        from airflow_provider_claid.delivery.job import ImageJob
+        from airflow_provider_claid.hooks.claid import ClaidHook
+        from airflow_provider_claid.hooks.records import records_of
         from airflow_provider_claid.hooks.storage import storage_connection
 
-        request, target = self._request(), self._target()
-        self._check_map_index(context)
-        ti = context["ti"]
-        identity = Identity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
-        name = check_name(self.filename) if self.filename else identity.key()
-        if target is None and request.output is None:
-            log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
+        target, ti = target_of(self), context["ti"]
+        name = check_name(self.filename) if self.filename else order.identity.key()
         if target is not None:
             target = replace(target, conn_id=storage_connection(target.conn_id, target.scheme))
         elif self.storage_conn_id:
             storage_connection(self.storage_conn_id, "")
-        tags = identity.tags() if self.object_tags else {}
-        return ImageJob(ClaidHook(self.claid_conn_id).account(), request, name, target, tags)
-
-    def _request(self, instead: Mapping[str, Any] | None = None) -> GenerateRequest:
-        """Build and check the request, with stand-ins `instead` of arguments that are not rendered yet."""
-        values = {name: getattr(self, name) for name in _STAND_INS} | dict(instead or {})
-        return check_request(
-            values["prompt"],
-            _number(values["number_of_images"], int),
-            _number(values["guidance_scale"], float),
-            values["output_folder"] or None,
-            output_name="output_folder",
+        if target is None and not self.output_folder:
+            log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
+        account = ClaidHook(self.claid_conn_id).account()
+        kept = records_of(records, order.identity, context)
+        if kept is None and self.max_submissions > 1:
+            raise no_records("max_submissions", str(self.max_submissions))
+        return ImageJob(
+            account,
+            order.request,
+            name,
+            target,
+            order.identity.tags() if self.object_tags else {},
+            order.ledger(account, kept) if kept else None,
+            order.search(),
+            self._stop,
+            self._patience(ti),
+            first_try=ti.try_number == 1 and ti.max_tries == self.retries,
         )
 
-    def _target(self) -> Target | None:
-        if self.save_to and self.output_folder:
-            raise ClaidInputError("save_to", "a value together with output_folder", "one of the two", "Leave one out.")
-        for name in ("save_to", "output_folder"):
-            if getattr(self, name) == "":
-                raise ClaidInputError(name, "nothing", "a folder", "Leave it out for addresses that die in 24 hours.")
-        if self.filename and not self.save_to:
-            raise ClaidInputError(
-                "filename", f"{self.filename!r:.80} without save_to", "a name of copies", "Add save_to."
-            )
-        return parse_target(self.save_to, self.storage_conn_id) if self.save_to else None
+    def _patience(self, ti: Any) -> float:
+        """Return the seconds that a busy server may ask to wait here; a retry waits without a worker slot."""
+        from airflow_provider_claid.delivery.generate import LONGEST_PAUSE
+
+        if getattr(self, "retry_policy", None) is None or ti.try_number > (ti.max_tries or 0):
+            return LONGEST_PAUSE
+        from airflow_provider_claid.policies import PATIENCE, ClaidRetryPolicy
+
+        return PATIENCE if isinstance(self.retry_policy, ClaidRetryPolicy) else LONGEST_PAUSE
+
+    def _deliver(
+        self, context: Context, job: ImageJob, work: Callable[[ImageJob], Coroutine[Any, Any, JobResult]]
+    ) -> list[str]:
+        from airflow_provider_claid.delivery import sync
+        from airflow_provider_claid.delivery.job import deliverable
+        from airflow_provider_claid.hooks.claid import ClaidHook
+        from airflow_provider_claid.lineage import announce, delivery_of
+
+        result = sync.run(work(job))
+        self._hand_over(context, result, job.target)
+        uris = deliverable(result, self.on_filtered)
+        self._delivery = delivery_of(result, uris, job.request.input)
+        announce(context, self.outlets, ClaidHook(self.claid_conn_id), self._delivery)
+        return uris
 
     def _check_map_index(self, context: Context) -> None:
         """Render what Airflow renders after execute: a fault in it then would fail, and retry, a paid task."""
@@ -226,36 +292,7 @@ class ClaidGenerateImageOperator(BaseOperator):
         log.info("Request %s: %d credits, %d pictures.", result.request_id, result.credits, len(result.pictures))
         context["ti"].xcom_push(key=RESULT_KEY, value=value)
 
-    def _check_literals(self) -> None:
-        """Check at parse time what needs no rendering; the rest is checked before anything is sent."""
-        self._refuse_what_is_not_built()
-        if getattr(self, "multiple_outputs", False):
-            # Airflow takes the list apart after execute, fails, and would retry a paid task.
-            raise ClaidInputError("multiple_outputs", "True", "False", "The operator returns one list of URIs.")
-        if self.on_filtered not in ON_FILTERED:
-            raise ClaidInputError("on_filtered", repr(self.on_filtered), " or ".join(map(repr, ON_FILTERED)))
-        if self.object_tags not in (True, False) or (self.object_tags and self.save_to is None):
-            fix = "Only pictures that save_to copies can be tagged; those in output_folder are written by Claid."
-            raise ClaidInputError("object_tags", repr(self.object_tags), "False, or True together with save_to", fix)
-        self._request({name: value for name, value in _STAND_INS.items() if not is_literal(getattr(self, name))})
-        if all(map(is_literal, (self.save_to, self.output_folder, self.storage_conn_id, self.filename))):
-            self._target()
-        if self.filename and is_literal(self.filename):
-            check_name(self.filename)
 
-    def _refuse_what_is_not_built(self) -> None:
-        for name, harmless in _NOT_BUILT.items():
-            value = getattr(self, name)
-            if not any(value is item or (value == item and type(value) is type(item)) for item in harmless):
-                accepted, fix = f"{harmless[0]!r}", "This version does not build it yet; it would do nothing."
-                raise ClaidInputError(name, repr(value), accepted, fix)
-
-
-def _number(value: Any, kind: type[int | float]) -> Any:
-    """Turn a rendered text into its number; anything else is left for the check of the request."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return kind(value.strip())
-    except ValueError:
-        return value
+def _tags(context: Context) -> dict[str, str]:
+    """Return the tags that Airflow gives the metrics of this task."""
+    return dict(getattr(context["ti"], "stats_tags", None) or {})

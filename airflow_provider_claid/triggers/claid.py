@@ -21,8 +21,9 @@ from airflow_provider_claid.delivery.watching.watch import Watch
 from airflow_provider_claid.exceptions import described
 from airflow_provider_claid.hooks.watch import watch_for
 from airflow_provider_claid.triggers.delivery import ClaidDeliveryEventTrigger
+from airflow_provider_claid.triggers.generate import ClaidGenerateTrigger
 
-__all__ = ["ClaidDeliveryEventTrigger", "ClaidImageTrigger"]
+__all__ = ["ClaidDeliveryEventTrigger", "ClaidGenerateTrigger", "ClaidImageTrigger"]
 
 log = logging.getLogger(__name__)
 

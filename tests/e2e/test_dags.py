@@ -167,7 +167,22 @@ def test_a_black_picture_may_be_kept(run_one, tmp_path):
     assert len(ti.xcom_pull("generate")) == 1
 
 
-def test_a_picture_that_cannot_be_fetched_fails_once_and_keeps_the_good_one(sandbox, run_one, tmp_path, monkeypatch):
+def test_a_picture_that_cannot_be_fetched_is_copied_by_the_retry_which_pays_nothing(
+    sandbox, run_one, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("airflow_provider_claid.delivery.pictures.MAX_TRIES", 1)
+    sandbox.fault("picture", "truncated", times=1)
+    run, ti = run_one(number_of_images=2, save_to=f"file://{tmp_path}/")
+    assert (run.state, ti.try_number) == ("success", 2)
+    assert (result_of(ti)["reused"], result_of(ti)["submissions"]) == (True, 1)
+    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert totals(sandbox)["posts"] == 1
+
+
+def test_a_picture_that_cannot_be_fetched_fails_once_without_records_and_keeps_the_good_one(
+    sandbox, run_one, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
     monkeypatch.setattr("airflow_provider_claid.delivery.pictures.MAX_TRIES", 1)
     sandbox.fault("picture", "truncated", times=1)
     run, ti = run_one(number_of_images=2, save_to=f"file://{tmp_path}/")
@@ -208,12 +223,29 @@ def test_the_configurations_default_of_deferring_runs_on_the_worker(sandbox, run
     assert "runs on the worker" in log_text.text
 
 
-def test_records_in_the_configuration_are_refused_and_not_ignored(sandbox, run_one, monkeypatch, log_text):
-    monkeypatch.setenv("AIRFLOW__CLAID__RECORDS_PATH", "s3://bucket/records/")
-    run, _ = run_one()
-    assert run.state == "failed"
-    assert "Records are not built yet" in log_text.text
-    assert totals(sandbox)["posts"] == 0
+@pytest.mark.parametrize("configured", ["argument", "configuration"])
+def test_deferred_the_trigger_pays_and_the_worker_copies(sandbox, run_one, tmp_path, monkeypatch, configured):
+    records = f"file://{tmp_path}/records/"
+    if configured == "configuration":
+        monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+        monkeypatch.setenv("AIRFLOW__CLAID__RECORDS_PATH", records)
+        arguments = {}
+    else:
+        arguments = {"deferrable": True, "records_path": records}
+    run, ti = run_one(number_of_images=2, save_to=f"file://{tmp_path}/", filename="sku", **arguments)
+    assert run.state == "success"
+    assert ti.xcom_pull("generate") == [f"file://{tmp_path}/sku-{number}.png" for number in (1, 2)]
+    assert (result_of(ti)["reused"], result_of(ti)["submissions"], result_of(ti)["credits"]) == (False, 1, 2)
+    assert totals(sandbox)["posts"] == 1
+    assert {file.name for file in (tmp_path / "records").rglob("*") if file.is_file()} == {"1.intent", "1.result"}
+
+
+def test_what_fails_in_the_trigger_fails_the_task_as_on_a_worker(sandbox, run_one, tmp_path, log_text):
+    sandbox.fault("generate", "status", status=402, times=None)
+    run, ti = run_one(deferrable=True, records_path=f"file://{tmp_path}/records/")
+    assert (run.state, ti.try_number) == ("failed", 1)
+    assert "ClaidCreditsError" in log_text.text
+    assert totals(sandbox)["posts"] == 1
 
 
 def test_an_execution_timeout_after_the_request_left_is_not_retried(sandbox, run_one, log_text):
@@ -224,7 +256,20 @@ def test_an_execution_timeout_after_the_request_left_is_not_retried(sandbox, run
     assert totals(sandbox)["posts"] == 1
 
 
-def test_an_xcom_that_fails_after_the_payment_is_not_retried(sandbox, run_one, monkeypatch, log_text):
+def test_an_xcom_that_fails_after_the_payment_is_retried_for_nothing(sandbox, run_one, monkeypatch):
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    def fails(*_, **__):
+        raise RuntimeError("the API server is away")
+
+    monkeypatch.setattr(RuntimeTaskInstance, "xcom_push", fails)
+    run, ti = run_one()
+    assert (run.state, ti.try_number) == ("failed", 3)
+    assert totals(sandbox)["posts"] == 1
+
+
+def test_without_records_an_xcom_that_fails_after_the_payment_is_not_retried(sandbox, run_one, monkeypatch, log_text):
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     def fails(*_, **__):

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from airflow_provider_claid.api.errors import ClaidInputError
-from airflow_provider_claid.delivery.watching.store_errors import missing_bucket, store_errors
+from airflow_provider_claid.delivery.store_errors import missing_bucket, store_errors
 
 
 @dataclass(frozen=True, slots=True)

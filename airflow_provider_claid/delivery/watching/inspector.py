@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidPictureError
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.buckets import Bucket, Entry, open_bucket
 from airflow_provider_claid.delivery.watching.expected import WEB, Address, Promise, Verify
 from airflow_provider_claid.delivery.watching.inspection import Inspection, inspect
-from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.watching.web import inspect_web
 
 AT_ONCE = 4

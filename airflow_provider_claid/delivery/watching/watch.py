@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from airflow_provider_claid.api.errors import ClaidError, ClaidInputError
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.buckets import Entry
 from airflow_provider_claid.delivery.watching.expected import WEB, Address, Promise, Verify, Wanted
 from airflow_provider_claid.delivery.watching.inspection import Inspection, check_size
 from airflow_provider_claid.delivery.watching.inspector import Inspector, Item
 from airflow_provider_claid.delivery.watching.report import Report
-from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.watching.web import refuse_expired
 
 PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".webp", ".avif")

@@ -22,7 +22,8 @@ from airflow_provider_claid.api.errors import (
 from airflow_provider_claid.delivery import job as job_module
 from airflow_provider_claid.delivery import pictures
 from airflow_provider_claid.delivery.checks import check_request, parse_target
-from airflow_provider_claid.delivery.job import Identity, ImageJob, deliverable
+from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.job import ImageJob, deliverable
 from airflow_provider_claid.delivery.sync import run
 from airflow_provider_claid.exceptions import airflow_errors
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery import job as job_module
 from airflow_provider_claid.delivery.checks import check_request, parse_target
-from airflow_provider_claid.delivery.job import Identity, ImageJob
+from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.job import ImageJob
 from airflow_provider_claid.delivery.storage import open_folder, tag_value
 from airflow_provider_claid.delivery.sync import run
 

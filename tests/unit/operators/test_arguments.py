@@ -12,6 +12,7 @@ from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
 
 GOOD = {"task_id": "t", "prompt": "a red bicycle"}
 SAVE = {"save_to": "file:///tmp/x/"}
+RECORDS = {"records_path": "s3://bucket/records/"}
 FOLDER = "storage://my-storage/catalogue/"
 
 BAD = [
@@ -61,13 +62,20 @@ BAD = [
     ("object_tags", {"object_tags": True}, "together with save_to"),
     ("object_tags", {"object_tags": True, "output_folder": FOLDER}, "written by Claid"),
     ("object_tags", {"object_tags": "yes", **SAVE}, "False, or True"),
-    ("deferrable", {"deferrable": True}, "does not build it yet"),
-    ("max_submissions", {"max_submissions": 2}, "does not build it yet"),
-    ("max_submissions", {"max_submissions": True}, "does not build it yet"),
-    ("records_path", {"records_path": "s3://bucket/records/"}, "does not build it yet"),
-    ("reuse", {"reuse": False}, "does not build it yet"),
-    ("own_folder", {"own_folder": True}, "does not build it yet"),
-    ("reconcile_timeout", {"reconcile_timeout": 60}, "does not build it yet"),
+    ("deferrable", {"deferrable": True}, "without records"),
+    ("deferrable", {"deferrable": "yes", **RECORDS}, "True, False or None"),
+    ("max_submissions", {"max_submissions": 0}, "at least 1"),
+    ("max_submissions", {"max_submissions": True}, "at least 1"),
+    ("max_submissions", {"max_submissions": "2"}, "at least 1"),
+    ("records_path", {"records_path": "records/"}, "Begin with a scheme"),
+    ("records_path", {"records_path": "storage://name/records/"}, "URI of a folder"),
+    ("records_path", {"records_path": "s3://AKIA:hunter2@bucket/"}, "credentials (not shown)"),
+    ("reuse", {"reuse": None}, "True or False"),
+    ("own_folder", {"own_folder": True}, "together with output_folder"),
+    ("own_folder", {"own_folder": 1.5, "output_folder": FOLDER}, "False, or True"),
+    ("reconcile_timeout", {"reconcile_timeout": -1}, "seconds from 0"),
+    ("reconcile_timeout", {"reconcile_timeout": math.nan}, "seconds from 0"),
+    ("reconcile_timeout", {"reconcile_timeout": "60"}, "seconds from 0"),
 ]
 
 
@@ -102,7 +110,9 @@ def test_a_bad_literal_is_named_at_parse(field, arguments, says):
         {"object_tags": True, **SAVE},
         {"object_tags": True, "save_to": "{{ folder }}"},
         {"deferrable": False},
-        {"max_submissions": 1, "records_path": None, "reuse": True, "own_folder": False, "reconcile_timeout": 120},
+        {"deferrable": True, **RECORDS},
+        {"max_submissions": 3, "reuse": False, "reconcile_timeout": 0, **RECORDS},
+        {"own_folder": True, "output_folder": "{{ folder }}", "records_path": "{{ records }}"},
     ],
 )
 def test_templates_and_good_literals_are_left_alone_at_parse(arguments):

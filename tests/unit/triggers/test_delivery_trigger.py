@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.watching import arrivals, buckets
 from airflow_provider_claid.delivery.watching.expected import locate
-from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
 from airflow_provider_claid.exceptions import ClaidInputError
 from airflow_provider_claid.triggers import delivery
 from airflow_provider_claid.triggers.claid import ClaidDeliveryEventTrigger

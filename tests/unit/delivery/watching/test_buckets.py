@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.watching.buckets import Entry, LocalBucket, ObjectBucket, S3Bucket
-from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 PLACE = "s3://many/"

@@ -146,8 +146,8 @@ def test_the_promised_number_of_bytes_is_compared_with_the_list(tmp_path):
 
 
 def test_a_vanishing_bad_store_is_a_reason_and_not_an_end(tmp_path, monkeypatch, bucket):
+    from airflow_provider_claid.delivery.store_errors import StoreBusyError
     from airflow_provider_claid.delivery.watching import buckets
-    from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError
 
     uri = put(bucket, "busy/a.png")
     each = watch(images=[uri], conn_id="my_aws")

@@ -16,8 +16,8 @@ from fsspec.exceptions import FSTimeoutError
 from s3fs.errors import translate_boto_error
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError, ClaidUnavailableError
-from airflow_provider_claid.delivery.watching import store_errors as module
-from airflow_provider_claid.delivery.watching.store_errors import StoreBusyError, missing_bucket, store_errors
+from airflow_provider_claid.delivery import store_errors as module
+from airflow_provider_claid.delivery.store_errors import StoreBusyError, missing_bucket, store_errors
 
 PLACE = "s3://pictures/f/"
 FORMS = ["botocore", "s3fs"]

@@ -12,6 +12,8 @@ from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidError
 
+READ_RIGHTS = "to list and to read (S3: ListBucket, GetObject)"
+
 _PASSING_STATUS = frozenset({408, 409, 416, 425, 429})
 """4xx that the next look may not meet: busy, or the object was replaced between two reads."""
 
@@ -58,11 +60,14 @@ class StoreBusyError(Exception):
 
 
 @contextmanager
-def store_errors(place: str, conn_id: str | None) -> Iterator[None]:
+def store_errors(
+    place: str, conn_id: str | None, *, field: str = "storage_conn_id", rights: str = READ_RIGHTS
+) -> Iterator[None]:
     """
     Turn what a store raises into one of three errors, which name `place`, the connection and the remedy.
 
-    `FileNotFoundError`: not there. `StoreBusyError`: it may pass. `ClaidConfigurationError`: a person must act.
+    `FileNotFoundError`: not there. `StoreBusyError`: it may pass. `ClaidConfigurationError`: a person must act; it
+    names the argument `field` and the `rights` that are needed.
     """
     try:
         yield
@@ -71,9 +76,9 @@ def store_errors(place: str, conn_id: str | None) -> Iterator[None]:
     except Exception as error:
         links = list(_chain(error))
         code, status = _first(map(_code, links)), _first(map(_status, links))
-        if fault := _permanent(links, code, status):
+        if fault := _permanent(links, code, status, rights):
             reason, fix = fault
-            raise _configuration(place, conn_id, f"{reason} ({_shown(error, code)})", fix) from error
+            raise _configuration(place, conn_id, f"{reason} ({_shown(error, code)})", fix, field) from error
         if isinstance(error, FileNotFoundError) or status == 404:
             raise FileNotFoundError(place) from error
         if status or code or any(isinstance(link, OSError) or _is_transport(link) for link in links):
@@ -81,12 +86,22 @@ def store_errors(place: str, conn_id: str | None) -> Iterator[None]:
         raise
 
 
+def is_refused_create(error: BaseException) -> bool:
+    """Tell whether a store refused an exclusive create because the object is there (S3: 412 for If-None-Match)."""
+    return any(isinstance(link, FileExistsError) or _status(link) == 412 for link in _chain(error))
+
+
+def is_denied(error: BaseException) -> bool:
+    """Tell whether a store forbade it, which S3 also says of what is not there to those who may not list."""
+    return any(isinstance(link, PermissionError) or _status(link) == 403 for link in _chain(error))
+
+
 def missing_bucket(place: str, conn_id: str | None) -> ClaidConfigurationError:
     """Return the error for a bucket or container that is not there."""
     return _configuration(place, conn_id, "which is not there", "Create the bucket, or correct its name.")
 
 
-def _permanent(links: list[BaseException], code: str | None, status: int | None) -> tuple[str, str] | None:
+def _permanent(links: list[BaseException], code: str | None, status: int | None, rights: str) -> tuple[str, str] | None:
     """Return what is wrong and how to mend it, if no waiting helps; the first that is true counts."""
     names = {kind.__name__ for link in links for kind in type(link).__mro__}
     text, status = str(links[0]), status or 0
@@ -101,7 +116,7 @@ def _permanent(links: list[BaseException], code: str | None, status: int | None)
         ("whose store does not accept the credentials", "Correct the connection's login and password."): (
             code in _BAD_CREDENTIALS or status == 401 or bool(names & _NO_CREDENTIALS)
         ),
-        ("which may not be read", "It needs the rights to list and to read (S3: ListBucket, GetObject)."): (
+        (f"which may not be {'read' if rights is READ_RIGHTS else 'used'}", f"It needs the rights {rights}."): (
             status == 403 or "PermissionError" in names or text.startswith("Forbidden")
         ),
         ("whose certificate does not verify", "Correct the endpoint, or let this machine trust it."): (
@@ -118,10 +133,12 @@ def _permanent(links: list[BaseException], code: str | None, status: int | None)
     return fault if any(fault) else None
 
 
-def _configuration(place: str, conn_id: str | None, reason: str, fix: str) -> ClaidConfigurationError:
+def _configuration(
+    place: str, conn_id: str | None, reason: str, fix: str, field: str = "storage_conn_id"
+) -> ClaidConfigurationError:
     via = f"the connection {conn_id!r}" if conn_id else "the credentials of this machine"
     came = f"{via} for {place}, {reason}"
-    return ClaidConfigurationError("storage_conn_id", came, "a connection that may list and read there", fix)
+    return ClaidConfigurationError(field, came, "a place and a connection that has the rights there", fix)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,195 @@
+"""A job paid once: what is recorded is used, what was lost is looked for, and only then something is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_provider_claid.api.errors import (
+    ClaidAnswerLostError,
+    ClaidError,
+    ClaidLostAnswerError,
+    ClaidRecordsError,
+    ClaidUnknownOutcomeError,
+)
+from airflow_provider_claid.delivery import clock
+from airflow_provider_claid.delivery.account import Account
+from airflow_provider_claid.delivery.generate import LONGEST_PAUSE, GenerateResult, generate
+from airflow_provider_claid.delivery.records.decision import Lost, Use
+from airflow_provider_claid.delivery.records.ledger import IntentTakenError, Ledger
+from airflow_provider_claid.delivery.records.submission import Result, Submission
+from airflow_provider_claid.delivery.stop import Stop
+from airflow_provider_claid.delivery.threads import in_thread
+from airflow_provider_claid.delivery.watching.watch import Watch
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks for the pictures of a lost answer."""
+
+FolderWatch = Callable[[str, int, datetime | None], Watch]
+"""Makes the watch over a `storage://` folder: its URI, how many pictures, and since when."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How pictures of a lost answer are looked for in the folder that Claid was given, and for how many seconds."""
+
+    watch: FolderWatch
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Paid:
+    """
+    What was paid for: Claid's answer, how often it may have been paid, and whether that was before this attempt.
+
+    `number` is that of the submission; `unkept` is the result that the record store did not take.
+    """
+
+    result: GenerateResult
+    times: int = 1
+    reused: bool = False
+    number: int | None = None
+    unkept: Result | None = None
+
+
+async def pay(
+    account: Account,
+    ledger: Ledger,
+    *,
+    search: Search | None = None,
+    stop: Stop | None = None,
+    patience: float = LONGEST_PAUSE,
+    first_try: bool = False,
+) -> Paid:
+    """
+    Return the pictures of a job, from its record or by a submission of its own; costs 1 credit each at most once.
+
+    `first_try`: nothing is recorded, most likely, so the claim is the first look (two steps of the store less).
+    Raises a kind of `ClaidError`; `ClaidLostAnswerError` where the outcome is unknown and another submission allowed.
+    """
+    found = None if first_try else await ledger.look()
+    while True:
+        if isinstance(found, Use):
+            log.info("The pictures are paid for already: %s", found.submission.where)
+            return _recorded(found.submission, found.times)
+        if isinstance(found, Lost):
+            if adopted := await _search(ledger, found, search):
+                return _recorded(adopted, 1)
+            if found.next is None:
+                raise _used_up(found, ledger)
+            ledger.go_on(found.next)
+        try:
+            result = await generate(account, ledger.request, ledger, stop=stop, patience=patience)
+        except IntentTakenError:
+            found = await ledger.look()
+        except (ClaidUnknownOutcomeError, ClaidAnswerLostError) as error:
+            return await _after_loss(ledger, error, search)
+        else:
+            last = ledger.last
+            return Paid(result, ledger.times, number=last.number if last else None, unkept=ledger.unkept)
+
+
+async def recorded(ledger: Ledger, event: Mapping[str, Any]) -> Paid:
+    """
+    Return what a trigger paid for, from the record its event names, or from the event if that could not be written.
+
+    Never sends. Raises `ClaidNotSentError` while the store fails.
+    """
+    number = event["number"]
+    found = next((each for each in await ledger.history() if each.intent.number == number), None)
+    if found is not None and "answer" in event:
+        found = replace(found, result=Result.from_json(event["answer"]))
+    if found is None or not found.delivered:
+        message = f"The record {ledger.records.where(number)} of what was paid is gone. Nothing was sent again"
+        raise ClaidRecordsError(message)
+    return replace(_recorded(found, event["times"]), reused=event["reused"])
+
+
+async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) -> Paid:
+    """Look for the pictures of the submission that this attempt has just lost; raise what a retry may do."""
+    lost = ledger.last
+    if lost is None:
+        raise error
+    if adopted := await _search(ledger, Lost(lost, own=True, next=None), search):
+        return _recorded(adopted, 1)
+    how = f"Its record is {lost.where}"
+    if ledger.spare > 0:
+        message = f"{error.message} {how}; a retry may send {ledger.spare} more"
+        raise ClaidLostAnswerError(message, billed=error.billed, status=error.status, request_id=error.request_id)
+    error.message = f"{error.message} {how}: {_permission(lost)}"
+    raise error
+
+
+async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Submission | None:
+    """Look into the output folder for the pictures of a lost answer; adopt them if they are surely those."""
+    intent = lost.submission.intent
+    if not lost.own or search is None or intent.output is None or lost.submission.result is None:
+        return None
+    until = lost.submission.result.at + timedelta(seconds=search.seconds)
+    try:
+        if not intent.owns_folder and await in_thread(_is_shared, ledger, intent.output):
+            log.warning("Pictures in %s may be another job's; take own_folder=True to be sure.", intent.output)
+            return None
+        uris = await _found(search, lost.submission, until)
+    except ClaidError as fault:
+        log.warning("The output folder could not be searched: %s", fault)
+        return None
+    if uris is None:
+        return None
+    log.info("The answer was lost; its %d pictures were found in %s.", len(uris), intent.output)
+    return await ledger.adopt(lost.submission, uris)
+
+
+async def _found(search: Search, lost: Submission, until: datetime) -> list[str] | None:
+    intent = lost.intent
+    count = intent.request.options.number_of_images
+    since = None if intent.owns_folder else intent.at
+    watch = search.watch(str(intent.output), count, since)
+    while True:
+        report = await watch.look()
+        if len(report.delivered) == count:
+            return list(report.delivered)
+        log.info("Looking for the pictures of a lost answer: %s", report.summary())
+        if len(report.delivered) > count or clock.now() >= until:
+            return None
+        await asyncio.sleep(LOOK_EVERY)
+
+
+def _is_shared(ledger: Ledger, folder: str) -> bool:
+    """Tell whether another job's record names this folder too; True where that cannot be told. Blocks."""
+    others: Iterator[Submission] | None = ledger.records.others()
+    return others is None or any(other.intent.output == folder for other in others)
+
+
+def _recorded(submission: Submission, times: int) -> Paid:
+    result = submission.result
+    if result is None:
+        raise ValueError("an open submission has no result")
+    intent = submission.intent
+    answer = GenerateResult(intent.request.input, result.images, result.request_id, None, result.at)
+    return Paid(answer, times, reused=True, number=intent.number)
+
+
+def _used_up(found: Lost, ledger: Ledger) -> ClaidUnknownOutcomeError:
+    intent, result = found.submission.intent, found.submission.result
+    said = f" ({result.message})" if result and result.message else ""
+    request_id = result.request_id if result else None
+    message = (
+        f"Submission {intent.number} of this task was sent at {intent.at:%Y-%m-%d %H:%M:%S} UTC and its outcome is "
+        f"unknown{said}: up to {intent.credits} credits may have been billed. Nothing was sent now, because "
+        f"max_submissions={ledger.asked.max_submissions}. Its record is {found.submission.where}: "
+        f"{_permission(found.submission)}"
+    )
+    billed = result.billed if result else "unknown"
+    return ClaidUnknownOutcomeError(message, billed=billed, request_id=request_id)
+
+
+def _permission(lost: Submission) -> str:
+    folder = f", after a look into {lost.intent.output}" if lost.intent.output else ""
+    return f"to permit one more submission, delete it{folder}, or raise max_submissions, and clear the task"

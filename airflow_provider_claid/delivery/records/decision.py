@@ -1,0 +1,110 @@
+"""What to do about a job, from what is written down of it: a pure function (design §4 "Records")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from airflow_provider_claid.api.models import GenerateRequest
+from airflow_provider_claid.delivery.records.submission import Submission
+
+
+@dataclass(frozen=True)
+class Asked:
+    """
+    What an attempt of a task asks for.
+
+    `epoch` is the task's `max_tries`. `max_submissions` is how often the job may be paid for, over all its attempts.
+    """
+
+    epoch: int
+    fingerprint: str
+    request: GenerateRequest
+    reuse: bool = True
+    max_submissions: int = 1
+
+
+@dataclass(frozen=True)
+class Send:
+    """
+    Send a request as submission `number`; `spare` more may follow it.
+
+    `overruled`: the recorded request counts, not what was asked for now.
+    """
+
+    number: int
+    first: int
+    request: GenerateRequest
+    spare: int = 0
+    overruled: bool = False
+
+
+@dataclass(frozen=True)
+class Use:
+    """Take the pictures of this submission; the job was paid `times`, as far as is known."""
+
+    submission: Submission
+    times: int
+    overruled: bool = False
+
+
+@dataclass(frozen=True)
+class Await:
+    """Wait for the end of this submission, which another attempt began."""
+
+    submission: Submission
+
+
+@dataclass(frozen=True)
+class Lost:
+    """
+    The outcome of this submission is unknown. Look for its pictures if they are this job's (`own`); else do what is
+    `next`, or nothing more without that: all submissions are used up.
+    """  # noqa: D205
+
+    submission: Submission
+    own: bool
+    next: Send | None
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """A later attempt, of a person who cleared the task, has begun: this one has nothing to do any more."""
+
+    submission: Submission
+
+
+Plan = Send | Use | Await | Lost | Superseded
+
+
+def decide(history: Sequence[Submission], asked: Asked) -> Plan:
+    """
+    Decide what an attempt does, given all submissions of its task instance in order.
+
+    In the same epoch the recorded request counts, whatever a template renders to now. In a new one what is unchanged
+    is used again; what changed, or `reuse=False`, is another job. A submission that may have been paid counts for
+    that one too.
+    """
+    if not history:
+        return Send(1, 1, asked.request, asked.max_submissions - 1)
+    for submission in history:
+        if submission.state == "open":
+            return Await(submission)
+    last = history[-1].intent
+    if asked.epoch < last.epoch:
+        return Superseded(history[-1])
+    same_epoch, changed = asked.epoch == last.epoch, asked.fingerprint != last.fingerprint
+    goes_on = same_epoch or (asked.reuse and not changed)
+    first = last.first if goes_on else last.number + 1
+    overruled = same_epoch and changed
+    unknown = [submission for submission in history if submission.state == "unknown"]
+    job = [submission for submission in history if submission.intent.first == first]
+    if delivered := [submission for submission in job if submission.delivered]:
+        times = 1 + sum(submission.state == "unknown" for submission in job)
+        return Use(delivered[-1], times, overruled)
+    left = asked.max_submissions - len(unknown)
+    send = Send(last.number + 1, first, last.request if goes_on else asked.request, left - 1, overruled)
+    own = bool(job) and job[-1].state == "unknown"
+    if own or left <= 0:
+        return Lost(job[-1] if own else unknown[-1], own, send if left > 0 else None)
+    return send

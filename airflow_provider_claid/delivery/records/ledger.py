@@ -1,0 +1,264 @@
+"""The record of one attempt at a job: claims before a request leaves, notes what became of it, and what may follow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar, TypeVarTuple
+
+from airflow_provider_claid.api.answers import Answer
+from airflow_provider_claid.api.bill import current_bill
+from airflow_provider_claid.api.errors import ClaidError, ClaidInputError, ClaidNotSentError
+from airflow_provider_claid.api.models import MAX_OUTPUT, GeneratedImage, GenerateRequest
+from airflow_provider_claid.delivery import clock
+from airflow_provider_claid.delivery.departure import Door
+from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.records.decision import Asked, Await, Lost, Send, Superseded, Use, decide
+from airflow_provider_claid.delivery.records.store import Records, history
+from airflow_provider_claid.delivery.records.submission import Intent, Outcome, Result, Submission
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.threads import in_thread
+
+log = logging.getLogger(__name__)
+
+SEND_WITHIN = 30.0
+"""Seconds from the intent in which its request may leave; a later one needs an intent of its own."""
+
+SPARE = 60.0
+"""Seconds beyond the request's own timeout after which whoever waits for the result gives it up."""
+
+STEP_SECONDS = 30.0
+"""Seconds that one step of the record store may take."""
+
+KEEP_TRYING = 20.0
+"""Seconds for which a result that cannot be written down is tried again: the answer is paid for."""
+
+LOOK_EVERY = 1.0
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+class IntentTakenError(Exception):
+    """Another attempt has written an intent of this number: nothing was sent, and what it says counts."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Of the request: the seconds that its answer may take, and whether it gets a folder of its own."""
+
+    timeout: float
+    own_folder: bool = False
+
+
+class Ledger:
+    """What one attempt knows of its job's records, and writes into them."""
+
+    def __init__(self, records: Records, identity: Identity, asked: Asked, terms: Terms) -> None:
+        self.records = records
+        self.identity = identity
+        self.asked = asked
+        self._terms = terms
+        # One for the attempt: a claim that is tried again after a store's bad answer is known by it.
+        self._token = uuid.uuid4().hex
+        self._next = Send(1, 1, asked.request, asked.max_submissions - 1)
+        self._begun: dict[int, float] = {}
+        self._warned = False
+        self.last: Submission | None = None
+        """The submission that this attempt has made last, as it ended."""
+        self.unkept: Result | None = None
+        """How the last one ended, if the store did not take it."""
+
+    @property
+    def request(self) -> GenerateRequest:
+        """The request that would be sent next."""
+        return self._next.request
+
+    @property
+    def times(self) -> int:
+        """How often the job may have been paid for once the next submission is."""
+        return self.asked.max_submissions - self._next.spare
+
+    @property
+    def spare(self) -> int:
+        """How many submissions are allowed after the next one."""
+        return self._next.spare
+
+    async def look(self) -> Use | Lost | None:
+        """
+        Read what is recorded; None: a submission may be sent. Waits for one of another attempt that is on its way.
+
+        Raises `ClaidNotSentError` while the store fails, `ClaidRecordsError` for what cannot be read.
+        """
+        while True:
+            plan = decide(await self.history(), self.asked)
+            if isinstance(plan, Await):
+                await self._wait_for(plan.submission)
+            elif isinstance(plan, Superseded):
+                message = f"A later attempt of this task has begun ({plan.submission.where}); this one sends nothing"
+                raise ClaidNotSentError(message)
+            elif isinstance(plan, Send):
+                self.go_on(plan)
+                return None
+            else:
+                if isinstance(plan, Use):
+                    self._warn(plan.overruled)
+                return plan
+
+    def go_on(self, plan: Send) -> None:
+        """Let the next submission be this one."""
+        self._warn(plan.overruled)
+        self._next = plan
+
+    async def history(self) -> list[Submission]:
+        """Read all submissions of the job."""
+        return await self._step(lambda: list(history(self.records)))
+
+    async def submit(self, send: Callable[[GenerateRequest, Door], Awaitable[Answer]], door: Door) -> Answer:
+        """
+        Claim, send through the door, and note what became of it; raises what `send` raises.
+
+        Raises `IntentTakenError` if another attempt came first, `ClaidNotSentError` if the store fails.
+        """
+        intent = await self._claim(door)
+        try:
+            answer = await send(intent.sent, door)
+            result = self._result("done", answer.request_id, answer.response.output or ())
+            current_bill().protected = await self._end(intent, result)
+        except BaseException as cause:
+            await self._note_failure(intent, door, cause)
+            raise
+        finally:
+            door.settled()
+        return answer
+
+    async def adopt(self, submission: Submission, uris: list[str]) -> Submission:
+        """Note that the pictures of a lost answer were found, and where."""
+        images = tuple(GeneratedImage(object_uri=uri) for uri in uris)
+        request_id = submission.result.request_id if submission.result else None
+        result = replace(self._result("adopted", request_id, images), token=submission.intent.token)
+        await self._end(submission.intent, result)
+        return replace(submission, result=result)
+
+    async def _end(self, intent: Intent, result: Result, patience: float = KEEP_TRYING) -> bool:
+        """Write down how a submission ended, trying for a while; return whether that went well."""
+        where = self.records.where(intent.number)
+        self.last = Submission(intent, result, where)
+        _log(self.last)
+        kept = await self._written(intent, result, patience)
+        self.unkept = None if kept else result
+        return kept
+
+    async def _written(self, intent: Intent, result: Result, patience: float) -> bool:
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + patience
+        while True:
+            try:
+                await self._step(self.records.finish, intent.number, result)
+            except ClaidError as fault:
+                if loop.time() > give_up or not fault.retryable:
+                    log.error("How submission %d ended is not recorded: %s", intent.number, fault.message)  # noqa: TRY400
+                    return False
+                await asyncio.sleep(LOOK_EVERY)
+            else:
+                return True
+
+    async def _claim(self, door: Door) -> Intent:
+        plan, loop = self._next, asyncio.get_running_loop()
+        # From before the first try: the stored intent may be as old as that.
+        begun = self._begun.setdefault(plan.number, loop.time())
+        now = clock.now() - timedelta(seconds=loop.time() - begun)
+        intent = Intent(
+            identity=self.identity,
+            number=plan.number,
+            first=plan.first,
+            epoch=self.asked.epoch,
+            token=self._token,
+            fingerprint=self.asked.fingerprint,
+            request=plan.request,
+            output=self._output(plan),
+            at=now,
+            lost_at=now + timedelta(seconds=self._terms.timeout + SPARE),
+        )
+        if not await self._step(self.records.claim, intent):
+            raise IntentTakenError
+        door.close_at(begun + SEND_WITHIN)
+        current_bill().protected = plan.spare > 0
+        return intent
+
+    def _output(self, plan: Send) -> str | None:
+        output = plan.request.output
+        if output is None or not self._terms.own_folder:
+            return output
+        own = f"{output}{self.identity.key()}{'' if plan.number == 1 else f'-{plan.number}'}/"
+        if len(own) > MAX_OUTPUT:
+            came, accepted = f"{len(output)} characters", f"at most {MAX_OUTPUT - 30} with own_folder"
+            raise ClaidInputError("output_folder", came, accepted)
+        return own
+
+    async def _note_failure(self, intent: Intent, door: Door, cause: BaseException) -> None:
+        of_claid = cause if isinstance(cause, ClaidError) else None
+        billed = of_claid.billed if of_claid else "unknown" if door.passed else "no"
+        outcome: Outcome = "unbilled" if billed == "no" else "unknown"
+        result = self._result(outcome, of_claid.request_id if of_claid else None)
+        message = of_claid.message if of_claid else type(cause).__name__
+        if outcome == "unbilled":
+            self._next = replace(self._next, number=intent.number + 1)
+        patience = KEEP_TRYING if isinstance(cause, Exception) else 0.0
+        await self._end(intent, replace(result, billed=billed, message=message), patience)
+
+    def _result(self, outcome: Outcome, request_id: str | None, images: tuple[GeneratedImage, ...] = ()) -> Result:
+        return Result(self._token, outcome, "yes", clock.now(), request_id, images)
+
+    async def _wait_for(self, submission: Submission) -> None:
+        """Wait for the result of another attempt, until it can come no more; then note that it is lost."""
+        intent = submission.intent
+        number, lost_at = intent.number, intent.lost_at
+        # Nothing that an earlier attempt learns can be written down any more; only its request may be under way.
+        idle = self.records.fenced and self.asked.max_submissions <= 1
+        if not idle and clock.now() < lost_at:
+            log.info("Submission %d is under way in another attempt, or lost: waiting until %s.", number, lost_at)
+        while not idle and clock.now() < lost_at:
+            await asyncio.sleep(LOOK_EVERY)
+            found = await self._step(self.records.read, number)
+            if found is None or found.result is not None:
+                return
+        message = "the attempt that sent it ended without an answer"
+        lost = Result(intent.token, "unknown", "unknown", clock.now(), message=message)
+        await self._step(lambda: self.records.finish(number, lost, unless_ended=True))
+        _log(Submission(intent, lost, submission.where))
+
+    def _warn(self, overruled: bool) -> None:
+        if overruled and not self._warned:
+            self._warned = True
+            log.warning(
+                "A template renders to another request than at the first attempt of this task. The recorded one "
+                "counts, or the retry would pay again. Clear the task to have the new one."
+            )
+
+    async def _step(self, step: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        try:
+            async with asyncio.timeout(STEP_SECONDS):
+                return await in_thread(step, *arguments)
+        except (StoreBusyError, TimeoutError) as cause:
+            reason = str(cause) or f"it did not answer within {STEP_SECONDS:g} s"
+            raise ClaidNotSentError(f"The records of this task cannot be used now: {reason}") from cause
+
+
+def _log(made: Submission) -> None:
+    """Say what a submission cost: the line that answers "what did I pay for?"."""
+    if made.result:
+        log.info(
+            "Submission %d of job %s: %s, request %s, %d credits (billed: %s). Record: %s",
+            made.intent.number,
+            made.intent.identity.key(),
+            made.result.outcome,
+            made.result.request_id,
+            made.credits,
+            made.result.billed,
+            made.where,
+        )

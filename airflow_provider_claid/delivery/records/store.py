@@ -1,0 +1,208 @@
+"""
+Where the records of a job are: `<records_path>/<job key>/<number>.intent` and `.result`, or Airflow's task state store.
+
+Everything here blocks: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidRecordsError
+from airflow_provider_claid.delivery.records.objects import RIGHTS, Objects
+from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
+
+
+class Records(Protocol):
+    """
+    The records of one job. Methods block.
+
+    They raise `StoreBusyError` for what may pass and `ClaidRecordsError` for what a person must mend.
+    """
+
+    fenced: bool
+    """True where an earlier attempt can write nothing any more once a later one has begun."""
+
+    def claim(self, intent: Intent) -> bool:
+        """Write down an intent, durably, unless there is one of this number: then return False."""
+
+    def finish(self, number: int, result: Result, *, unless_ended: bool = False) -> None:
+        """Write down how a submission ended; `unless_ended` leaves an end that is there already."""
+
+    def read(self, number: int) -> Submission | None:
+        """Read one submission; None if there is none of this number."""
+
+    def where(self, number: int) -> str:
+        """Return what a person deletes to permit one more submission."""
+
+    def others(self) -> Iterator[Submission] | None:
+        """Yield the submissions of all other jobs that are recorded there; None where they cannot be seen."""
+
+
+class ObjectRecords:
+    """Records as objects of a store. The rights needed are to put and to get."""
+
+    fenced = False
+
+    def __init__(self, objects: Objects, key: str) -> None:
+        self._objects = objects
+        self._key = key
+
+    def where(self, number: int) -> str:
+        """Return the URI of the intent."""
+        return self._objects.uri + self._name(number, "intent")
+
+    def claim(self, intent: Intent) -> bool:
+        """Create the intent exclusively. The first one of a process is created twice: the store must refuse that."""
+        name, data = self._name(intent.number, "intent"), _packed(intent.to_json())
+        if not self._objects.create(name, data):
+            found = self.read(intent.number)
+            if found is None:
+                message = f"The record {self.where(intent.number)} is there and cannot be read: it needs the rights"
+                raise ClaidRecordsError(f"{message} {RIGHTS}. Nothing was sent")
+            # A create that the store has carried out and answered badly is refused when it is tried again.
+            return found.intent.token == intent.token
+        if self._objects.uri not in _proven and self._objects.create(name, data):
+            came = f"{self._objects.uri}, whose store overwrites where an exclusive create was asked for"
+            fix = "Two attempts of a task could both pay: keep records in S3, Google Cloud, Azure or a local folder."
+            raise ClaidConfigurationError("records_path", came, "a store that refuses a second create", fix)
+        _proven.add(self._objects.uri)
+        return True
+
+    def finish(self, number: int, result: Result, *, unless_ended: bool = False) -> None:
+        """Put the result; `unless_ended` only if none of this intent is there."""
+        name, data = self._name(number, "result"), _packed(result.to_json())
+        if unless_ended and (self._objects.create(name, data) or self._is_ended(number)):
+            return
+        self._objects.put(name, data)
+
+    def _is_ended(self, number: int) -> bool:
+        found = self.read(number)
+        return found is not None and found.result is not None
+
+    def read(self, number: int) -> Submission | None:
+        """Read intent and result."""
+        raw = self._objects.get(self._name(number, "intent"))
+        if raw is None:
+            return None
+        return _submission(raw, self._objects.get(self._name(number, "result")), self.where(number))
+
+    def others(self) -> Iterator[Submission] | None:
+        """Read every other intent. Needs the right to list."""
+        return (each for each in all_submissions(self._objects) if each.intent.identity.key() != self._key)
+
+    def _name(self, number: int, kind: str) -> str:
+        return f"{self._key}/{number}.{kind}"
+
+
+class TaskStateRecords:
+    """
+    Records in Airflow 3.3's task state store, a key for each submission, kept for ever.
+
+    The store belongs to one try of a task: an earlier try reads nothing any more and cannot write, so a claim, which
+    always writes before anything is sent, is exclusive.
+    """
+
+    fenced = True
+
+    def __init__(self, state_store: Any) -> None:
+        self._store = state_store
+
+    def where(self, number: int) -> str:
+        """Return the name of the key."""
+        return f"the key {_state_key(number)} of the task state store"
+
+    def claim(self, intent: Intent) -> bool:
+        """Set the key unless it is there."""
+        if self._get(intent.number) is not None:
+            return False
+        self._set(intent.number, {"intent": intent.to_json()})
+        return True
+
+    def finish(self, number: int, result: Result, *, unless_ended: bool = False) -> None:
+        """Add the result to the intent."""
+        value = self._get(number)
+        if isinstance(value, dict) and not (unless_ended and "result" in value):
+            self._set(number, {"intent": value["intent"], "result": result.to_json()})
+
+    def read(self, number: int) -> Submission | None:
+        """Read intent and result."""
+        value = self._get(number)
+        if value is None:
+            return None
+        parts = value if isinstance(value, dict) else {}
+        return _submission(parts.get("intent"), parts.get("result"), self.where(number))
+
+    def others(self) -> Iterator[Submission] | None:
+        """A task sees its own state only."""  # noqa: D401
+        return None
+
+    def _get(self, number: int) -> Any:
+        with _state_errors():
+            return self._store.get(_state_key(number))
+
+    def _set(self, number: int, value: Mapping[str, Any]) -> None:
+        with _state_errors():
+            # Airflow's NEVER_EXPIRE is this very object.
+            self._store.set(_state_key(number), value, retention=timedelta.max)
+
+
+def history(records: Records) -> Iterator[Submission]:
+    """Yield the submissions of a job in order, by number, up to the first that is not there."""
+    number = 1
+    while (submission := records.read(number)) is not None:
+        yield submission
+        number += 1
+
+
+def all_submissions(objects: Objects) -> Iterator[Submission]:
+    """Yield every submission of every job in a place of records. Needs the right to list."""
+    for name in objects.names():
+        key, _, rest = name.partition("/")
+        number, _, kind = rest.partition(".")
+        if kind == "intent" and number.isdigit():
+            found = ObjectRecords(objects, key).read(int(number))
+            if found is not None:
+                yield found
+
+
+_proven: set[str] = set()
+
+
+def _state_key(number: int) -> str:
+    return f"claid_submission_{number}"
+
+
+def _packed(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+@contextmanager
+def _state_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as cause:
+        raise StoreBusyError(f"Airflow's task state store failed ({type(cause).__name__}: {cause})") from cause
+
+
+def _loaded(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, bytes) else value
+
+
+def _submission(intent: Any, result: Any, where: str) -> Submission:
+    """Read a record, or say what to do about one that cannot be read: to take it for none would pay again."""
+    try:
+        begun = Intent.from_json(_loaded(intent))
+        ended = Result.from_json(_loaded(result)) if result is not None else None
+    except (AttributeError, LookupError, TypeError, ValueError) as fault:
+        message = (
+            f"The record {where} cannot be read ({type(fault).__name__}: {str(fault)[:200]}); nothing is sent, as it "
+            "may stand for a paid request. Restore it, or delete it (and its .result) to permit one more submission."
+        )
+        raise ClaidRecordsError(message) from fault
+    return Submission(begun, ended if ended and ended.token == begun.token else None, where)

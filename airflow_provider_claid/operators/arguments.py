@@ -1,0 +1,107 @@
+"""What the operators accept, checked at parse where it is known there, and again before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.delivery.checks import (
+    ON_FILTERED,
+    Target,
+    check_name,
+    check_request,
+    parse_target,
+)
+from airflow_provider_claid.templating import is_literal
+
+if TYPE_CHECKING:
+    from airflow_provider_claid.api.models import GenerateRequest
+    from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
+
+STAND_INS = {"prompt": "any prompt", "number_of_images": 1, "guidance_scale": 5.0, "output_folder": None}
+"""The arguments of a request, each with a value that passes, for templates that only a run can render."""
+
+
+def request_of(values: Mapping[str, Any]) -> GenerateRequest:
+    """Build and check the request from the arguments that `STAND_INS` names; numbers may be texts."""
+    return check_request(
+        values["prompt"],
+        _number(values["number_of_images"], int),
+        _number(values["guidance_scale"], float),
+        values["output_folder"] or None,
+        output_name="output_folder",
+    )
+
+
+def target_of(operator: ClaidGenerateImageOperator) -> Target | None:
+    """Read where pictures are copied to; raises `ClaidInputError` for arguments that do not fit together."""
+    save_to, filename = operator.save_to, operator.filename
+    if save_to and operator.output_folder:
+        raise ClaidInputError("save_to", "a value together with output_folder", "one of the two", "Leave one out.")
+    for name, value in {"save_to": save_to, "output_folder": operator.output_folder}.items():
+        if value == "":
+            raise ClaidInputError(name, "nothing", "a folder", "Leave it out for addresses that die in 24 hours.")
+    if filename and not save_to:
+        raise ClaidInputError("filename", f"{filename!r:.80} without save_to", "a name of copies", "Add save_to.")
+    return parse_target(save_to, operator.storage_conn_id) if save_to else None
+
+
+def check_literals(operator: ClaidGenerateImageOperator) -> None:
+    """Check at parse time what needs no rendering."""
+    if getattr(operator, "multiple_outputs", False):
+        # Airflow takes the list apart after execute, fails, and would retry a paid task.
+        raise ClaidInputError("multiple_outputs", "True", "False", "The operator returns one list of URIs.")
+    _check_choices(operator)
+    _check_payment(operator)
+    values = {name: getattr(operator, name) for name in STAND_INS}
+    request_of({name: value if is_literal(value) else STAND_INS[name] for name, value in values.items()})
+    if all(map(is_literal, (operator.save_to, operator.output_folder, operator.storage_conn_id, operator.filename))):
+        target_of(operator)
+    if operator.filename and is_literal(operator.filename):
+        check_name(operator.filename)
+    if operator.records_path and is_literal(operator.records_path):
+        parse_target(operator.records_path, None, "records_path")
+
+
+def no_records(argument: str, came: str) -> ClaidInputError:
+    """Return the error for an argument that is a promise only records can keep."""
+    fix = "Give records_path, or set [claid] records_path for all; the task state store is on workers only."
+    return ClaidInputError(argument, f"{came}, without records", "this together with a place for records", fix)
+
+
+def _check_choices(operator: ClaidGenerateImageOperator) -> None:
+    if operator.on_filtered not in ON_FILTERED:
+        raise ClaidInputError("on_filtered", repr(operator.on_filtered), " or ".join(map(repr, ON_FILTERED)))
+    if operator.object_tags not in (True, False) or (operator.object_tags and operator.save_to is None):
+        fix = "Only pictures that save_to copies can be tagged; those in output_folder are written by Claid."
+        came = repr(operator.object_tags)
+        raise ClaidInputError("object_tags", came, "False, or True together with save_to", fix)
+    if operator.deferrable not in (True, False, None):
+        raise ClaidInputError("deferrable", repr(operator.deferrable), "True, False or None")
+
+
+def _check_payment(operator: ClaidGenerateImageOperator) -> None:
+    allowed = operator.max_submissions
+    if not isinstance(allowed, int) or isinstance(allowed, bool) or allowed < 1:
+        fix = "Each submission that may have been billed counts."
+        raise ClaidInputError("max_submissions", f"{allowed!r:.40}", "a whole number of at least 1", fix)
+    if operator.reuse not in (True, False):
+        raise ClaidInputError("reuse", f"{operator.reuse!r:.40}", "True or False")
+    if operator.own_folder not in (True, False) or (operator.own_folder and operator.output_folder is None):
+        fix = "It is a folder inside output_folder."
+        came = repr(operator.own_folder)
+        raise ClaidInputError("own_folder", came, "False, or True together with output_folder", fix)
+    seconds = operator.reconcile_timeout
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= 86_400:
+        raise ClaidInputError("reconcile_timeout", f"{seconds!r:.40}", "seconds from 0 to 86400")
+
+
+def _number(value: Any, kind: type[int | float]) -> Any:
+    """Turn a rendered text into its number; anything else is left for the check of the request."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return kind(value.strip())
+    except ValueError:
+        return value

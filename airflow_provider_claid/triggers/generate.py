@@ -1,0 +1,130 @@
+"""The trigger that pays for pictures in the triggerer: no worker slot is held while the request waits for its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_claid.api.errors import ClaidError, ClaidNotSentError
+from airflow_provider_claid.delivery.stop import Stop
+from airflow_provider_claid.delivery.threads import in_thread
+from airflow_provider_claid.exceptions import described
+from airflow_provider_claid.metrics import measured
+
+if TYPE_CHECKING:
+    from airflow_provider_claid.delivery.payment import Paid
+    from airflow_provider_claid.delivery.records.store import Records
+    from airflow_provider_claid.hooks.order import Order
+
+log = logging.getLogger(__name__)
+
+LET_FINISH = 240.0
+"""Seconds that a request which has left may take to end once the trigger is cancelled; Airflow may kill it before."""
+
+GRACE = 180.0
+"""Seconds beyond all known waits before Airflow gives up a trigger that it hears nothing of."""
+
+GLANCE = 0.05
+
+
+class ClaidGenerateTrigger(BaseTrigger):
+    """
+    Pay for the pictures of `ClaidGenerateImageOperator`, once, whatever runs this trigger how often; 1 credit each.
+
+    The record comes first: a second run of the same trigger, in another process or after a restart, waits for the
+    result of the first. All triggers of a process share its connections to Claid and the account's pace.
+
+    :param order: the job as plain JSON (`hooks.order.Order`); it holds no secret.
+    :param records_path: the folder of the records.
+    :param deadline: Unix time in seconds from which on nothing may leave any more; absolute, so that a restart does
+        not extend it. A request that has left is waited for.
+
+    Its one event is `{"status": "paid", "number": 1, "times": 1, "reused": false}`, `number` being that of the record
+    with Claid's answer, or `{"status": "failed", "error": {...}}`. `answer` is in it only if it could not be recorded.
+    """
+
+    def __init__(self, *, order: Mapping[str, Any], records_path: str, deadline: float | None = None) -> None:
+        super().__init__()
+        # Nothing is checked here: an error, in a triggerer of another version, would stop the triggerer.
+        self.order = order
+        self.records_path = records_path
+        self.deadline = deadline
+        self._stop = Stop()
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, plain JSON."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            "order": dict(self.order),
+            "records_path": self.records_path,
+            "deadline": self.deadline,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Pay, or find what is paid for, and tell of it."""
+        with measured():
+            try:
+                event = await self._event()
+            except ClaidError as error:
+                event = {"status": "failed", "error": described(error)}
+        yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """Let nothing leave any more; what has left is recorded by `run`."""
+        self._stop.asked = True
+
+    async def _event(self) -> dict[str, Any]:
+        paid = await self._shielded()
+        event = {"status": "paid", "number": paid.number, "times": paid.times, "reused": paid.reused}
+        return event if paid.unkept is None else event | {"answer": paid.unkept.to_json()}
+
+    async def _shielded(self) -> Paid:
+        """Do the work in a task of its own, which a cancellation reaches only before or after its request."""
+        work = asyncio.create_task(self._pay())
+        # A triggerer that ends cancels all tasks that its loop knows of, and waits for this one, which waits for work.
+        asyncio.tasks._unregister_task(work)  # noqa: SLF001 - asyncio documents it for tasks kept apart
+        try:
+            async with asyncio.timeout(self._left()):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            await self._let_finish(work)
+            if not work.cancelled():
+                return work.result()
+            raise ClaidNotSentError("The turn of this request did not come before the task's deadline") from None
+        except asyncio.CancelledError:
+            await self._let_finish(work)
+            raise
+
+    async def _let_finish(self, work: asyncio.Task[Paid]) -> None:
+        """Let a request that has left end, and its result be recorded; end everything else."""
+        self._stop.asked = True
+        until = time.monotonic() + LET_FINISH
+        while self._stop.under_way and not work.done() and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(GLANCE)
+        work.cancel()
+        await asyncio.wait([work], timeout=GLANCE * 100)
+
+    async def _pay(self) -> Paid:
+        from airflow_provider_claid.delivery.payment import pay
+        from airflow_provider_claid.hooks.claid import ClaidHook
+
+        order, records = await in_thread(self._opened)
+        account = await ClaidHook(order.claid_conn_id).aaccount()
+        return await pay(account, order.ledger(account, records), search=order.search(), stop=self._stop)
+
+    def _opened(self) -> tuple[Order, Records]:
+        from airflow_provider_claid.hooks.order import Order
+        from airflow_provider_claid.hooks.records import no_place, records_of
+
+        order = Order.from_json(**self.order)
+        records = records_of(self.records_path, order.identity)
+        if records is None:
+            raise no_place()
+        return order, records
+
+    def _left(self) -> float | None:
+        return None if self.deadline is None else max(0.0, self.deadline - time.time())

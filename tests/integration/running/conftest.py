@@ -16,13 +16,19 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="package")
-def running_sandbox():
-    with SandboxServer(latency=0, per_second=None, per_minute=None, seed=1) as server:
+def running_sandbox(storage_folder):
+    with SandboxServer(latency=0, per_second=None, per_minute=None, seed=1, folder=storage_folder) as server:
         yield server
 
 
 @pytest.fixture(scope="package")
-def running_airflow(running_sandbox, rgw, tmp_path_factory):
+def storage_folder(tmp_path_factory):
+    """Where the sandbox's storage `my-storage` writes."""
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="package")
+def running_airflow(running_sandbox, storage_folder, rgw, tmp_path_factory):
     """
     An Airflow whose connection `claid_default` points to `running_sandbox`, in effect unpaced.
 
@@ -35,6 +41,7 @@ def running_airflow(running_sandbox, rgw, tmp_path_factory):
     shutil.copy(REPOSITORY / "dags" / "claid_on_delivery.py", home / "dags")
     rgw.client().create_bucket(Bucket="deliveries")
     extra = {"requests_per_second": 10_000, "requests_per_minute": 1_000_000, "request_timeout": 5}
+    extra["storages"] = {"my-storage": f"file://{storage_folder}/"}
     connection = {"conn_type": "claid", "host": running_sandbox.url, "password": KEY, "extra": extra}
     environment = {
         "AIRFLOW__CLAID__PACING_DIR": str(home / "pacing"),

@@ -20,6 +20,7 @@ from airflow_provider_claid.metrics import measured
 __all__ = [
     "ClaidAnswerLostError",
     "ClaidAuthenticationError",
+    "ClaidBudgetError",
     "ClaidConfigurationError",
     "ClaidContentFilteredError",
     "ClaidCreditsError",
@@ -41,6 +42,10 @@ __all__ = [
 
 class ClaidNotSentError(errors.ClaidNotSentError, AirflowException):
     """The request did not leave. Not billed; a retry is safe and may help."""
+
+
+class ClaidBudgetError(errors.ClaidBudgetError, AirflowFailException):
+    """The day's credits do not suffice; nothing was sent. A retry on the same UTC day does not help."""
 
 
 class ClaidRateLimitError(errors.ClaidRateLimitError, AirflowException):

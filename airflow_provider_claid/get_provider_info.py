@@ -66,6 +66,14 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Name it if several keys share one account's limits; empty for one per key.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "daily_credits": {
+                        "label": "Daily credits",
+                        "description": (
+                            "Requests that would cost more in a UTC day are refused; empty for no limit. Several hosts "
+                            "each count for themselves."
+                        ),
+                        "schema": {"type": ["integer", "string", "null"]},
+                    },
                     "storages": {
                         "label": "Storages",
                         "description": 'For keys without the Storage scope: {"my-storage": "s3://bucket/prefix/"}.',

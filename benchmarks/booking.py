@@ -54,19 +54,19 @@ def measured(processes: int, pause: float) -> list[float]:
 
 def _fill(folder: Path) -> None:
     """Book a full minute's worth of requests, half a minute ago."""
-    with SQLiteStore(folder, "benchmark")._open() as (schedule, now):
+    with SQLiteStore(folder, "benchmark")._open() as (schedule, now, _):
         schedule.bookings.extend(now - 50.0 + 0.2625 * index for index in range(119))
 
 
 def _book(folder: Path, pause: float, barrier: Barrier, results: Any) -> None:
     """Book again and again, each time instead of the last booking, so that the schedule keeps its length."""
     store, pace, taken = SQLiteStore(folder, "benchmark"), Pace(), []
-    last = store.book(pace).at
+    last = store.book(pace)
     barrier.wait(60)
     for _ in range(STEPS):
         time.sleep(random.uniform(0.5, 1.5) * pause)
         started = time.perf_counter()
-        last = store.book(pace, instead_of=last).at
+        last = store.book(pace, instead_of=last)
         taken.append((time.perf_counter() - started) * 1000)
     results.put(taken)
 

@@ -92,7 +92,7 @@ def _forget(url: str, stores: list[ScheduleStore]) -> None:
     """Empty the sandbox and the schedules, so that every round begins alike."""
     reset(url)
     for store in stores:
-        with store._open() as (schedule, _):
+        with store._open() as (schedule, _, _):
             del schedule.bookings[:]
 
 

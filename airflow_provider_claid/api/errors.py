@@ -112,6 +112,10 @@ class ClaidNotSentError(ClaidError):
     retryable = True
 
 
+class ClaidBudgetError(ClaidError):
+    """The day's credits (`daily_credits`) do not suffice; nothing was sent. Not billed; needs another day or limit."""
+
+
 class ClaidRateLimitError(ClaidError):
     """Refused with 429 before any work. Not billed; trying again after `retry_after` seconds is safe."""
 

@@ -15,6 +15,7 @@ class Account:
     """
     A Claid account. `name` names its schedule: whatever uses the same name and `pacing_dir` shares one pace.
 
+    `daily_credits` is what whatever shares that may spend in a UTC day; None: no limit.
     `storages` maps names of connected storages to `s3://bucket/prefix/` or `gs://…`, for keys without the scope.
     """
 
@@ -22,4 +23,5 @@ class Account:
     endpoint: Endpoint
     pace: Pace
     pacing_dir: Path
+    daily_credits: int | None = None
     storages: Mapping[str, str] = field(default_factory=dict)

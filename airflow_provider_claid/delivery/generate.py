@@ -21,11 +21,13 @@ from airflow_provider_claid.api.models import GeneratedImage, GenerateRequest
 from airflow_provider_claid.delivery import clock
 from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.backoff import doubling
+from airflow_provider_claid.delivery.budget import budgeted_slot
 from airflow_provider_claid.delivery.departure import Door
 from airflow_provider_claid.delivery.records.ledger import Ledger
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.pacing.headers import RateLimit
-from airflow_provider_claid.pacing.pacer import Slot, pacer
+from airflow_provider_claid.pacing.pacer import pacer
+from airflow_provider_claid.pacing.slot import Slot
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +67,15 @@ async def generate(
     client, stop = ClaidClient(account.endpoint), stop or Stop()
     for tries in range(1, MAX_TRIES + 1):
         send = partial(_send, client, request, ledger, partial(Door, stop, asyncio.get_running_loop().time()))
-        async with pace.slot() as slot:
+        async with budgeted_slot(pace, account, request) as slot:
             try:
                 answer = await slot.send(send)
             except ClaidRateLimitError as error:
+                await slot.refund()
                 error.retry_after = await pace.refused(slot, error.rate_headers, error.retry_after)
                 pause = pause_after(error, tries, patience)
             except ClaidNotSentError as error:
+                await slot.refund()
                 pause = pause_after(error, tries, patience)
             else:
                 rate_limit = pace.accepted(slot, answer.rate_headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +27,6 @@ _EXTRA = {
 _LATER = {
     "pacing_conn_id": "Pacing over several hosts is not built yet: leave it empty and give each host its share of "
     "requests_per_second and requests_per_minute.",
-    "daily_credits": "A daily budget is not built yet: leave it empty.",
 }
 
 
@@ -62,6 +62,7 @@ def account_from(connection: AirflowConnection, pacing_dir: Path) -> Account:
         endpoint=Endpoint(key, form.base_url(), form.number("request_timeout", 180.0, 0.1, 3600)),
         pace=limits,
         pacing_dir=pacing_dir,
+        daily_credits=form.daily_credits(),
         storages=form.storages(),
     )
 
@@ -161,8 +162,13 @@ class _Form:
         except (TypeError, ValueError):
             found = float("nan")
         if not at_least <= found <= at_most or (whole and found != int(found)):
-            raise self.wrong(f"extra {name}", f"{value!r:.60}", accepted, f"Leave it empty for {default:g}.")
+            empty = "no limit" if default == math.inf else f"{default:g}"
+            raise self.wrong(f"extra {name}", f"{value!r:.60}", accepted, f"Leave it empty for {empty}.")
         return found
+
+    def daily_credits(self) -> int | None:
+        found = self.number("daily_credits", math.inf, 1, 1_000_000_000, whole=True)
+        return None if found == math.inf else int(found)
 
     def storages(self) -> Mapping[str, str]:
         value = self.extra.get("storages")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from airflow_provider_claid.pacing.budget import Spend
 from airflow_provider_claid.pacing.schedule import Exhausted, Pace
 from airflow_provider_claid.pacing.store import Booking, Store, StoreError
 
@@ -24,7 +25,8 @@ class FallbackStore:
     A store that is never without a pace.
 
     While `first` fails, a `share` of the pace is booked in `second`: a quarter, so that four such processes or hosts
-    still keep the limits. `first` is tried again every 30 s. Each cause is warned of once.
+    still keep the limits. `first` is tried again every 30 s. Each cause is warned of once. Credits are
+    booked in `first` or not at all.
     """
 
     def __init__(self, first: Store, second: Store, share: float = SHARE) -> None:
@@ -35,12 +37,28 @@ class FallbackStore:
         self._again_at = 0.0
         self._warned: set[str] = set()
 
-    def book(self, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> Booking:
-        """Book the earliest legal send time, within a quarter of the pace while the first store fails."""
+    def book(
+        self, pace: Pace, *, instead_of: Booking | None = None, spread: float = 0.0, spend: Spend | None = None
+    ) -> Booking:
+        """
+        Book the earliest legal send time, within a quarter of the pace while the first store fails.
+
+        With a `spend`, raises the first store's `StoreError` instead.
+        """
+        if spend is not None:
+            # No other store knows what the day has cost.
+            return self._first.book(pace, instead_of=instead_of, spread=spread, spend=spend)
         return self._either(
             lambda: self._first.book(pace, instead_of=instead_of, spread=spread),
             lambda: self._second.book(pace.share(self._share), instead_of=instead_of, spread=spread),
         )
+
+    def refund(self, booking: Booking) -> None:
+        """Give the credits of a booking back; while the first store fails, they stay booked."""
+        try:
+            self._first.refund(booking)
+        except StoreError as cause:
+            self._warn_once(f"{cause}. Credits of requests that were not billed stay booked meanwhile.")
 
     def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
         """Note a 429; while the first store fails, nobody is blamed for it."""
@@ -76,10 +94,14 @@ class FallbackStore:
         with self._lock:
             again = time.monotonic() < self._again_at + 2 * RETRY_SECONDS
             self._again_at = time.monotonic() + RETRY_SECONDS
-            known = str(cause) in self._warned
-            self._warned.add(str(cause))
         if not again:
             # What the first store has just booked is not known to the second.
             self._second.close(1.0)
+        self._warn_once(f"{cause}. Until it works again, no more than a quarter of the account's limits is used.")
+
+    def _warn_once(self, text: str) -> None:
+        with self._lock:
+            known = text in self._warned
+            self._warned.add(text)
         if not known:
-            log.warning("%s. Until it works again, no more than a quarter of the account's limits is used.", cause)
+            log.warning("%s", text)

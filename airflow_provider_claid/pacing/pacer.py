@@ -6,94 +6,27 @@ import asyncio
 import logging
 import os
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from airflow_provider_claid.pacing.budget import Spend
 from airflow_provider_claid.pacing.fallback import FallbackStore
 from airflow_provider_claid.pacing.headers import RateLimit, parse
 from airflow_provider_claid.pacing.schedule import Exhausted, Pace
+from airflow_provider_claid.pacing.slot import Slot
 from airflow_provider_claid.pacing.sqlite import SQLiteStore, spare_folders
 from airflow_provider_claid.pacing.store import Booking, MemoryStore, Store
 
 log = logging.getLogger(__name__)
 
-APPROACH = 1.0
-"""Seconds before its send time at which a request is started, so that its connection is open and fresh by then."""
-
-TOLERANCE = 0.02
-"""Seconds that a request may leave late; one that would be later books anew."""
-
 LAST_RESORT_SECONDS = 16.0
 """Seconds over which processes without any store spread their first requests: they cannot know of each other."""
 
-PATIENCE = 0.25
-"""Seconds after its send time for which a request that is still connecting keeps its process's turn."""
-
 T = TypeVar("T")
-
-
-class TooEarlyError(Exception):
-    """The send time moved too far ahead to keep a connection waiting. Nothing was sent."""
-
-
-class Slot:
-    """A booked send time, and the gate (`api.client.Gate`) of the request that uses it."""
-
-    def __init__(self, pacer: Pacer, booking: Booking, release: Callable[[], None]) -> None:
-        self._pacer = pacer
-        self._booking = booking
-        self._release = release
-        self._tolerance = TOLERANCE
-
-    @property
-    def at(self) -> float:
-        """The booked time in the store's clock."""
-        return self._booking.at
-
-    async def send(self, request: Callable[[Slot], Awaitable[T]]) -> T:
-        """
-        Start the request shortly before its time, again if the time moved away while it was being started.
-
-        One whose connection is not open in time lets the next take the turn meanwhile.
-        """
-        while True:
-            await asyncio.sleep(max(0.0, self._booking.due - APPROACH - time.monotonic()))
-            overdue = max(0.0, self._booking.due - time.monotonic()) + PATIENCE
-            timer = asyncio.get_running_loop().call_later(overdue, self._release)
-            try:
-                return await request(self)
-            except TooEarlyError:
-                continue
-            finally:
-                timer.cancel()
-
-    async def wait(self) -> None:
-        """
-        Return when the request may leave; a slot that was missed is given back and booked anew.
-
-        Each miss doubles what counts as late, so that a busy event loop sends at all; the spacing widens by it.
-        """
-        while True:
-            ahead = self._booking.due - time.monotonic()
-            if ahead < -self._tolerance:
-                self._tolerance *= 2
-                self._booking = await self._pacer.book(instead_of=self._booking.at)
-            elif ahead > 2 * APPROACH:
-                raise TooEarlyError
-            elif ahead > 0:
-                await asyncio.sleep(ahead)
-            else:
-                return
-
-    def sent(self) -> None:
-        """Let the next request of this process book: this one has left."""
-        self._pacer.spread = max(self._pacer.spread, time.monotonic() - self._booking.due)
-        self._release()
 
 
 class Pacer:
@@ -111,8 +44,13 @@ class Pacer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="claid-pacing")
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[Slot]:
-        """Wait for this process's turn and book. The turn ends when the request has left, or with the block."""
+    async def slot(self, spend: Spend | None = None) -> AsyncIterator[Slot]:
+        """
+        Wait for this process's turn and book. The turn ends when the request has left, or with the block.
+
+        With a `spend` its credits are booked too, and given back if the block ends before the request could leave.
+        Raises `BudgetError` if they do not suffice, `StoreError` if they cannot be booked.
+        """
         await self._turn.acquire()
         held = True
 
@@ -122,15 +60,22 @@ class Pacer:
                 held = False
                 self._turn.release()
 
+        slot = Slot(self, release, spend)
         try:
-            yield Slot(self, await self.book(), release)
+            await slot.book()
+            yield slot
         finally:
             release()
+            if not slot.passed:
+                await slot.refund()
 
-    async def book(self, instead_of: float | None = None) -> Booking:
-        """Book the earliest legal send time."""
-        spread, self.spread = self.spread, 0.0
-        return await self._step(partial(self._store.book, self.pace, instead_of=instead_of, spread=spread))
+    def book(self, instead_of: Booking | None, spread: float, spend: Spend | None) -> Booking:
+        """Book the earliest legal send time. Blocks."""
+        return self._store.book(self.pace, instead_of=instead_of, spread=spread, spend=spend)
+
+    def refund(self, booking: Booking) -> None:
+        """Give the credits of a booking back. Blocks."""
+        self._store.refund(booking)
 
     def accepted(self, slot: Slot, rate_headers: Mapping[str, str]) -> RateLimit | None:
         """
@@ -158,10 +103,10 @@ class Pacer:
         self._heed_policies(limit or RateLimit())
         a_second = Exhausted(window=1.0, limit=max(1, int(self.pace.per_second)), reset=1.0)
         used_up = (_exhausted(limit) if limit else None) or a_second
-        if not await self._step(partial(self._store.refused, slot.at, self.pace, used_up)):
+        if not await self.step(partial(self._store.refused, slot.at, self.pace, used_up)):
             _warn_of_others("Claid refused a request that this schedule does not explain")
         if retry_after is not None:
-            await self._step(partial(self._store.close, retry_after))
+            await self.step(partial(self._store.close, retry_after))
             return retry_after
         return used_up.reset if limit else None
 
@@ -185,8 +130,15 @@ class Pacer:
                 window,
             )
 
-    async def _step(self, step: Callable[[], T]) -> T:
+    async def step(self, step: Callable[[], T]) -> T:
+        """Run what blocks in the thread of this pacer, after what it was given before."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, step)
+
+    async def complete(self, step: Callable[[], object], seconds: float) -> None:
+        """Run what blocks as `step` does, also if the wait for it is cancelled or takes longer than this."""
+        # A process that is ending takes no new work.
+        with suppress(RuntimeError):
+            await asyncio.wait({asyncio.wrap_future(self._thread.submit(step))}, timeout=seconds)
 
 
 def _exhausted(limit: RateLimit) -> Exhausted | None:

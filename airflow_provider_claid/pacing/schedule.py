@@ -62,6 +62,10 @@ class Schedule:
         self.guard = guard
         self.closed_until = closed_until
 
+    def copy(self) -> Schedule:
+        """Return the same schedule, kept apart."""
+        return Schedule(self.bookings, self.guard, self.closed_until)
+
     def book(self, now: float, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> float:
         """
         Book the earliest legal send time, at or after `now`, and return it.

@@ -1,4 +1,4 @@
-"""The schedule of one host: a SQLite file per account, shared by all processes of one OS user."""
+"""The schedule and the budget of one host: a SQLite file per account, shared by all processes of one OS user."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
 
+from airflow_provider_claid.pacing.budget import Budget, BudgetError
 from airflow_provider_claid.pacing.schedule import Schedule
 from airflow_provider_claid.pacing.store import ScheduleStore, StoreError
 
@@ -25,13 +26,16 @@ _NETWORK_FILE_SYSTEMS = {
     "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
 }  # fmt: skip
 _REMEDY = "set [claid] pacing_dir to a local folder of this user"
-_TABLE = """CREATE TABLE IF NOT EXISTS schedule (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    boot TEXT NOT NULL,
-    guard REAL NOT NULL,
-    closed_until REAL NOT NULL,
-    bookings BLOB NOT NULL
-)"""
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS schedule (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        boot TEXT NOT NULL,
+        guard REAL NOT NULL,
+        closed_until REAL NOT NULL,
+        bookings BLOB NOT NULL
+    )""",
+    "CREATE TABLE IF NOT EXISTS budget (day TEXT PRIMARY KEY, credits INTEGER NOT NULL)",
+)
 
 
 def default_folder() -> Path:
@@ -57,9 +61,9 @@ class SQLiteStore(ScheduleStore):
     """
     A schedule in a file. Its clock is the host's monotonic clock, so a step of the wall clock changes nothing.
 
-    A file that another boot wrote counts as empty. A file that is deleted is made again, with what this process
-    last saw of it. Raises `StoreError` for a folder that is not ours alone or lies on a network file system, and
-    for a file that is locked, unreadable or on a full disk.
+    A schedule that another boot wrote counts as empty; the budget outlives a boot, and a loss of power. A file that is
+    deleted is made again, with what this process last saw of it. Raises `StoreError` for a folder that is not ours
+    alone or lies on a network file system, and for a file that is locked, unreadable or on a full disk.
     """
 
     def __init__(self, folder: Path, account: str) -> None:
@@ -68,20 +72,30 @@ class SQLiteStore(ScheduleStore):
         self.lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
+        self._durable = False
         self._last_seen = Schedule()
+        self._last_budget = Budget()
+        self._budget_of: tuple[int, int] | None = None
         _alive.add(self)
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[Schedule, float]]:
+    def _open(self, *, budgeted: bool = False) -> Iterator[tuple[Schedule, float, Budget]]:
         with self.lock:
             try:
                 connection = self._connected()
-                connection.execute("BEGIN IMMEDIATE")
-                schedule = self._read(connection)
-                yield schedule, time.monotonic()
-                self._write(connection, schedule)
-                connection.execute("COMMIT")
+                self._sync(connection, durable=budgeted)
+                with _transaction(connection):
+                    schedule = self._read(connection)
+                    budget = self._read_budget(connection) if budgeted else Budget()
+                    yield schedule, time.monotonic(), budget
+                    self._write(connection, schedule)
+                    if budgeted:
+                        self._write_budget(connection, budget)
                 self._last_seen = schedule
+                if budgeted:
+                    self._last_budget, self._budget_of = budget, self._opened
+            except BudgetError:
+                raise
             except (sqlite3.Error, OSError) as cause:
                 self.disconnect()
                 if isinstance(cause, sqlite3.DatabaseError) and "not a database" in str(cause):
@@ -118,9 +132,17 @@ class SQLiteStore(ScheduleStore):
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.01)
-        # A schedule does not outlive a boot, so nothing is gained by waiting for the disk.
-        connection.execute("PRAGMA synchronous=OFF")
-        connection.execute(_TABLE)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        self._durable = False
+        for table in _TABLES:
+            connection.execute(table)
+
+    def _sync(self, connection: sqlite3.Connection, *, durable: bool) -> None:
+        """Let commits of credits wait for the disk; a schedule does not outlive a boot, so those of it do not."""
+        if durable != self._durable:
+            # Not OFF: a checkpoint, which moves what others have made durable, must wait for the disk.
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -139,7 +161,7 @@ class SQLiteStore(ScheduleStore):
     def _read(self, connection: sqlite3.Connection) -> Schedule:
         row = connection.execute("SELECT boot, guard, closed_until, bookings FROM schedule").fetchone()
         if row is None:
-            return self._last_seen
+            return self._last_seen.copy()
         boot, guard, closed_until, blob = row
         if boot != self._boot or len(blob) % 8:
             return Schedule()
@@ -152,6 +174,28 @@ class SQLiteStore(ScheduleStore):
             "INSERT OR REPLACE INTO schedule VALUES (1, ?, ?, ?, ?)",
             (self._boot, schedule.guard, schedule.closed_until, schedule.bookings.tobytes()),
         )
+
+    def _read_budget(self, connection: sqlite3.Connection) -> Budget:
+        budget = Budget(dict(connection.execute("SELECT day, credits FROM budget")))
+        if self._budget_of != self._opened or not budget.days:
+            budget.remember(self._last_budget)
+        return budget
+
+    def _write_budget(self, connection: sqlite3.Connection, budget: Budget) -> None:
+        connection.execute("DELETE FROM budget")
+        connection.executemany("INSERT INTO budget VALUES (?, ?)", budget.days.items())
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit at the end of the block; a refusal by the budget changes nothing and leaves the connection usable."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BudgetError:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 _alive: WeakSet[SQLiteStore] = WeakSet()

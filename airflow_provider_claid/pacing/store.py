@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from airflow_provider_claid.pacing.budget import Budget, Spend, utc_day
 from airflow_provider_claid.pacing.schedule import Exhausted, Pace, Schedule
 
 
@@ -20,10 +21,16 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Booking:
-    """A booked send time: `at` in the store's clock names it, `due` is the same moment in this process's monotonic."""
+    """
+    A booked send time: `at` in the store's clock names it, `due` is the same moment in this process's monotonic.
+
+    `credits` were booked with it, on the UTC `day` (ISO) of that moment.
+    """
 
     at: float
     due: float
+    credits: int = 0
+    day: str | None = None
 
 
 class Store(Protocol):
@@ -33,8 +40,18 @@ class Store(Protocol):
     Raises `StoreError` where the store cannot be used.
     """
 
-    def book(self, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> Booking:
-        """Book the earliest legal send time (`Schedule.book`)."""
+    def book(
+        self, pace: Pace, *, instead_of: Booking | None = None, spread: float = 0.0, spend: Spend | None = None
+    ) -> Booking:
+        """
+        Book the earliest legal send time (`Schedule.book`), and with a `spend` its credits on the day of sending.
+
+        `instead_of` is given back with its credits. Raises `BudgetError`, with nothing changed, if the day's credits
+        do not suffice.
+        """
+
+    def refund(self, booking: Booking) -> None:
+        """Give the credits of a booking back, at each call; its send time stays booked."""
 
     def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
         """Note a 429 for the request booked at `at`; False if this schedule cannot explain it."""
@@ -50,29 +67,49 @@ class ScheduleStore(ABC):
     """A store that keeps a `Schedule` and opens it for one atomic step at a time."""
 
     @abstractmethod
-    def _open(self) -> AbstractContextManager[tuple[Schedule, float]]:
-        """Yield the schedule and the monotonic clock; keep the schedule when the block ends without an error."""
+    def _open(self, *, budgeted: bool = False) -> AbstractContextManager[tuple[Schedule, float, Budget]]:
+        """
+        Yield the schedule, the monotonic clock and the budget; keep both when the block ends without an error.
 
-    def book(self, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> Booking:
-        """Book the earliest legal send time (`Schedule.book`)."""
-        with self._open() as (schedule, now):
-            at = schedule.book(now, pace, instead_of=instead_of, spread=spread)
-        # The clock of these stores is this host's monotonic one, so both names mean one moment.
-        return Booking(at, due=at)
+        Unless `budgeted`, the budget is an empty one that nobody keeps.
+        """
+
+    def book(
+        self, pace: Pace, *, instead_of: Booking | None = None, spread: float = 0.0, spend: Spend | None = None
+    ) -> Booking:
+        """Book the earliest legal send time, and its credits (`Schedule.book`, `Budget.book`)."""
+        missed = instead_of.at if instead_of else None
+        with self._open(budgeted=spend is not None) as (schedule, now, budget):
+            at = schedule.book(now, pace, instead_of=missed, spread=spread)
+            # The clock of these stores is this host's monotonic one, so both names mean one moment.
+            booking = Booking(at, due=at)
+            if spend is not None:
+                day = utc_day(time.time() + at - now)
+                if instead_of and instead_of.day:
+                    budget.refund(instead_of.day, instead_of.credits)
+                budget.book(day, spend)
+                booking = Booking(at, due=at, credits=spend.credits, day=day)
+        return booking
+
+    def refund(self, booking: Booking) -> None:
+        """Give the credits of a booking back (`Budget.refund`)."""
+        if booking.day:
+            with self._open(budgeted=True) as (_, _, budget):
+                budget.refund(booking.day, booking.credits)
 
     def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
         """Note a 429 (`Schedule.refused`)."""
-        with self._open() as (schedule, now):
+        with self._open() as (schedule, now, _):
             return schedule.refused(now, at, pace, exhausted)
 
     def exhausted(self, at: float, exhausted: Exhausted) -> bool:
         """Note a window's last request (`Schedule.exhausted`)."""
-        with self._open() as (schedule, _):
+        with self._open() as (schedule, _, _):
             return schedule.exhausted(at, exhausted)
 
     def close(self, seconds: float) -> None:
         """Let nobody send for this long (`Schedule.close`)."""
-        with self._open() as (schedule, now):
+        with self._open() as (schedule, now, _):
             schedule.close(now, seconds)
 
 
@@ -81,13 +118,18 @@ class MemoryStore(ScheduleStore):
 
     def __init__(self, start_within: float = 0.0) -> None:
         self._schedule = Schedule()
+        self._budget = Budget()
         self._start_within = start_within
         self._lock = threading.Lock()
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[Schedule, float]]:
+    def _open(self, *, budgeted: bool = False) -> Iterator[tuple[Schedule, float, Budget]]:
         with self._lock:
             now = time.monotonic()
             self._schedule.close(now, random.random() * self._start_within)
             self._start_within = 0.0
-            yield self._schedule, now
+            schedule, budget = self._schedule.copy(), self._budget.copy() if budgeted else Budget()
+            yield schedule, now, budget
+            self._schedule = schedule
+            if budgeted:
+                self._budget = budget

@@ -110,7 +110,11 @@ def test_host_port_and_schema_apart_or_as_one_address(connection, expected):
         (by_fields(host="me:pw@api.claid.ai/x://y"), "host", "user info"),
         (by_fields(host="https://api.claid.ai?me=pw@x"), "host", "user info"),
         (by_fields(extra={"pacing_conn_id": "redis_default"}), "pacing_conn_id", "not built yet"),
-        (by_fields(extra={"daily_credits": 100}), "daily_credits", "not built yet"),
+        (by_fields(extra={"daily_credits": 0}), "daily_credits", "a whole number from 1"),
+        (by_fields(extra={"daily_credits": -5}), "daily_credits", "Leave it empty for no limit"),
+        (by_fields(extra={"daily_credits": 1.5}), "daily_credits", "a whole number"),
+        (by_fields(extra={"daily_credits": "inf"}), "daily_credits", "a whole number"),
+        (by_fields(extra={"daily_credits": True}), "daily_credits", "a whole number"),
     ],
 )
 def test_a_wrong_field_is_named_with_what_is_accepted(connection, field, says):
@@ -138,11 +142,12 @@ def test_what_the_host_field_hides_is_not_shown():
 
 def test_numbers_may_be_texts_and_empty_means_unset():
     extra = {"requests_per_second": "8", "requests_per_minute": "240", "request_timeout": "30.5", "account": ""}
+    extra["daily_credits"] = "500"
     found = account(by_fields(extra=extra))
     assert found.pace == Pace(8.0, 240)
-    assert found.endpoint.timeout == 30.5
-    empty = account(by_fields(extra=dict.fromkeys([*extra, "storages", "pacing_conn_id", "daily_credits"], "")))
-    assert (empty.pace, empty.endpoint.timeout) == (Pace(4.0, 120), 180.0)
+    assert (found.endpoint.timeout, found.daily_credits) == (30.5, 500)
+    empty = account(by_fields(extra=dict.fromkeys([*extra, "storages", "pacing_conn_id"], "")))
+    assert (empty.pace, empty.endpoint.timeout, empty.daily_credits) == (Pace(4.0, 120), 180.0, None)
 
 
 def test_a_uri_carries_extra_as_texts():

@@ -11,8 +11,9 @@ from itertools import pairwise
 import pytest
 
 from airflow_provider_claid.pacing import pacer as pacer_module
-from airflow_provider_claid.pacing.pacer import Pacer, TooEarlyError, pacer
+from airflow_provider_claid.pacing.pacer import Pacer, pacer
 from airflow_provider_claid.pacing.schedule import Pace
+from airflow_provider_claid.pacing.slot import TOLERANCE, TooEarlyError
 from airflow_provider_claid.pacing.store import MemoryStore
 
 QUICK = Pace(per_second=50.0, per_minute=10_000)
@@ -85,7 +86,7 @@ def test_a_missed_slot_is_given_back_and_booked_anew():
             return slot.at - missed, len(pace._store._schedule.bookings)
 
     moved, bookings = asyncio.run(miss())
-    assert moved >= 0.1 - pacer_module.TOLERANCE
+    assert moved >= 0.1 - TOLERANCE
     assert bookings == 1
 
 
@@ -162,7 +163,8 @@ def test_a_connection_that_stalls_does_not_hold_the_turn():
 
 def test_a_loop_that_has_ended_is_forgotten_with_its_thread(pacing_dir):
     async def use():
-        await pacer("ended", Pace(), pacing_dir).book()
+        async with pacer("ended", Pace(), pacing_dir).slot():
+            pass
 
     asyncio.run(use())
     before = threading.active_count()
@@ -202,8 +204,8 @@ def test_the_headers_of_an_accepted_request_brake_where_others_used_the_minute(c
         pace = Pacer(MemoryStore(), Pace())
         async with pace.slot() as slot:
             limit = pace.accepted(slot, MINUTE_USED_UP)
-        booking = await pace.book()
-        return limit, booking.due - time.monotonic()
+        async with pace.slot() as slot:
+            return limit, slot.at - time.monotonic()
 
     limit, ahead = asyncio.run(accepted())
     assert limit.remaining == 0

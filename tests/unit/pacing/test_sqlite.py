@@ -230,7 +230,7 @@ def test_bookings_far_ahead_without_a_boot_id_are_dropped(pacing_dir, monkeypatc
     monkeypatch.setattr(sqlite, "boot_id", lambda: "")
     store = SQLiteStore(pacing_dir, "account")
     store.book(FAST)
-    with store._open() as (schedule, now):
+    with store._open() as (schedule, now, _):
         schedule.bookings.append(now + 9_000)
     assert store.book(ONE_A_MINUTE).due <= time.monotonic() + 61
 

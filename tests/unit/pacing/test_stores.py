@@ -31,7 +31,7 @@ def test_a_missed_booking_is_given_back(store):
     pace = Pace(per_second=1000, per_minute=2)
     first = store.book(pace)
     store.book(pace)
-    again = store.book(pace, instead_of=first.at)
+    again = store.book(pace, instead_of=first)
     assert again.due - first.due < 1.0
 
 

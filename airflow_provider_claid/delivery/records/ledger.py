@@ -205,7 +205,7 @@ class Ledger:
         billed = of_claid.billed if of_claid else "unknown" if door.passed else "no"
         outcome: Outcome = "unbilled" if billed == "no" else "unknown"
         result = self._result(outcome, of_claid.request_id if of_claid else None)
-        message = of_claid.message if of_claid else type(cause).__name__
+        message = of_claid.message if of_claid else f"{type(cause).__name__}: {cause}".removesuffix(": ")
         if outcome == "unbilled":
             self._next = replace(self._next, number=intent.number + 1)
         patience = KEEP_TRYING if isinstance(cause, Exception) else 0.0

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from airflow_provider_claid.api.errors import (
@@ -21,7 +22,7 @@ from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.generate import LONGEST_PAUSE, GenerateResult, generate
 from airflow_provider_claid.delivery.records.decision import Lost, Use
 from airflow_provider_claid.delivery.records.ledger import IntentTakenError, Ledger
-from airflow_provider_claid.delivery.records.submission import Result, Submission
+from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.watch import Watch
@@ -80,7 +81,7 @@ async def pay(
             return _recorded(found.submission, found.times)
         if isinstance(found, Lost):
             if adopted := await _search(ledger, found, search):
-                return _recorded(adopted, 1)
+                return adopted
             if found.next is None:
                 raise _used_up(found, ledger)
             ledger.go_on(found.next)
@@ -117,7 +118,7 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
     if lost is None:
         raise error
     if adopted := await _search(ledger, Lost(lost, own=True, next=None), search):
-        return _recorded(adopted, 1)
+        return adopted
     how = f"Its record is {lost.where}"
     if ledger.spare > 0:
         message = f"{error.message} {how}; a retry may send {ledger.spare} more"
@@ -126,14 +127,16 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
     raise error
 
 
-async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Submission | None:
+async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | None:
     """Look into the output folder for the pictures of a lost answer; adopt them if they are surely those."""
     intent = lost.submission.intent
     if not lost.own or search is None or intent.output is None or lost.submission.result is None:
         return None
     until = lost.submission.result.at + timedelta(seconds=search.seconds)
     try:
-        if not intent.owns_folder and await in_thread(_is_shared, ledger, intent.output):
+        earlier = await ledger.history() if intent.number > 1 else []
+        lost_before = [each for each in earlier if each.state == "unknown" and each.number < intent.number]
+        if not intent.owns_folder and await in_thread(_is_shared, ledger, lost_before, intent):
             log.warning("Pictures in %s may be another job's; take own_folder=True to be sure.", intent.output)
             return None
         uris = await _found(search, lost.submission, until)
@@ -143,7 +146,8 @@ async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Submissi
     if uris is None:
         return None
     log.info("The answer was lost; its %d pictures were found in %s.", len(uris), intent.output)
-    return await ledger.adopt(lost.submission, uris)
+    adopted = await ledger.adopt(lost.submission, uris)
+    return _recorded(adopted, 1 + sum(each.intent.first == intent.first for each in lost_before))
 
 
 async def _found(search: Search, lost: Submission, until: datetime) -> list[str] | None:
@@ -161,10 +165,15 @@ async def _found(search: Search, lost: Submission, until: datetime) -> list[str]
         await asyncio.sleep(LOOK_EVERY)
 
 
-def _is_shared(ledger: Ledger, folder: str) -> bool:
-    """Tell whether another job's record names this folder too; True where that cannot be told. Blocks."""
+def _is_shared(ledger: Ledger, lost_before: list[Submission], intent: Intent) -> bool:
+    """
+    Tell whether pictures of another job, or late ones of another wish of this task, may be in the folder. Blocks.
+
+    True where that cannot be told.
+    """
     others: Iterator[Submission] | None = ledger.records.others()
-    return others is None or any(other.intent.output == folder for other in others)
+    wishes = (each for each in lost_before if each.intent.request != intent.request)
+    return others is None or any(each.intent.output == intent.output for each in chain(wishes, others))
 
 
 def _recorded(submission: Submission, times: int) -> Paid:

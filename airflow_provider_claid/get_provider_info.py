@@ -70,7 +70,7 @@ def get_provider_info() -> dict[str, Any]:
                         "label": "Daily credits",
                         "description": (
                             "Requests that would cost more in a UTC day are refused; empty for no limit. Several hosts "
-                            "each count for themselves. Needs [claid] pacing_dir in a folder that a reboot leaves alone."
+                            "each count for themselves. Needs [claid] pacing_dir in a folder that outlives a reboot."
                         ),
                         "schema": {"type": ["integer", "string", "null"]},
                     },

@@ -147,7 +147,8 @@ async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | N
         return None
     log.info("The answer was lost; its %d pictures were found in %s.", len(uris), intent.output)
     adopted = await ledger.adopt(lost.submission, uris)
-    return _recorded(adopted, 1 + sum(each.intent.first == intent.first for each in lost_before))
+    times = 1 + sum(each.intent.first == intent.first for each in lost_before)
+    return replace(_recorded(adopted, times), unkept=ledger.unkept)
 
 
 async def _found(search: Search, lost: Submission, until: datetime) -> list[str] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
 from airflow_provider_claid.api.client import ClaidClient
@@ -15,6 +14,7 @@ from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.generate import generate
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.storage_map import resolve
+from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.exceptions import ClaidPermissionError, airflow_errors
 from airflow_provider_claid.get_provider_info import get_provider_info
 from airflow_provider_claid.hooks.connection import account_from
@@ -150,12 +150,8 @@ class ClaidHook(BaseHook):
 
     async def aaccount(self) -> Account:
         """Do what `account` does, without blocking the event loop."""
-        with airflow_errors():
-            try:
-                connection = await get_async_connection(self.claid_conn_id)
-            except AirflowNotFoundException:
-                raise self._missing() from None
-            return account_from(connection, pacing_dir())
+        # Not Airflow's own asynchronous look-up: its one thread is lost in a process that is forked afterwards.
+        return await in_thread(self.account)
 
     def _missing(self) -> ClaidConfigurationError:
         accepted = f"the id of an Airflow connection of type {self.conn_type!r}"

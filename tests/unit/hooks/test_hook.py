@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -142,3 +143,16 @@ def test_an_echoed_key_is_in_no_error_and_no_log(sandbox, caplog, status):
 def test_the_hook_does_not_show_the_key():
     hook = ClaidHook()
     assert KEY not in f"{hook!r} {vars(hook)} {hook.account()!r}"
+
+
+def test_awaited_in_a_forked_child_it_works_as_in_the_parent(sandbox):
+    asyncio.run(ClaidHook().agenerate("a red bicycle"))
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(asyncio.wait_for(ClaidHook().agenerate("a red bicycle"), 20))
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert sandbox.report()["totals"]["posts"] == 2

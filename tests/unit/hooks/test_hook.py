@@ -149,10 +149,11 @@ def test_awaited_in_a_forked_child_it_works_as_in_the_parent(sandbox):
     asyncio.run(ClaidHook().agenerate("a red bicycle"))
     child = os.fork()
     if child == 0:
+        failed = 1
         try:
             asyncio.run(asyncio.wait_for(ClaidHook().agenerate("a red bicycle"), 20))
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
+            failed = 0
+        finally:
+            os._exit(failed)
     assert os.waitpid(child, 0)[1] == 0
     assert sandbox.report()["totals"]["posts"] == 2

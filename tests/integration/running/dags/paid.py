@@ -72,3 +72,14 @@ for way, where in WAYS.items():
                 **where,
                 **records,
             )
+
+
+with DAG("paid_deferred"):
+    ClaidGenerateImageOperator.partial(
+        task_id="generate",
+        save_to="{{ dag_run.conf['folder'] }}",
+        records_path="{{ dag_run.conf['records'] }}",
+        deferrable=True,
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+    ).expand(prompt=[f"deferred {number}" for number in range(4)])

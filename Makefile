@@ -7,13 +7,14 @@ AIRFLOW := 3.3.2
 # Unit tests that are skipped without the Azure and OpenLineage providers.
 NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/test_store_errors.py
 
-.PHONY: help demo test integration check lint types arrows benchmark sandbox requirements clean
+.PHONY: help demo test integration kills check lint types arrows benchmark sandbox requirements clean
 
 help:
 	@echo "make demo         run the quickstart Dag against the sandbox (or, with CLAID_API_KEY set, against Claid)"
 	@echo "make sandbox      serve a Claid on this machine"
 	@echo "make test         run all tests that need no service"
 	@echo "make integration  run the tests that need real stores, and install those (as root)"
+	@echo "make kills        kill the quickstart 50 times, each time followed by a rerun (about 6 minutes)"
 	@echo "make check        lint, types and import arrows"
 	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 50 minutes)"
 
@@ -29,6 +30,9 @@ test: $(VENV)/.dev
 integration: $(VENV)/.integration
 	$(BIN)/python scripts/services.py
 	$(BIN)/python -m pytest tests/integration $(NEED_PROVIDERS)
+
+kills: $(VENV)/.integration
+	KILLS=50 $(BIN)/python -m pytest tests/integration/test_kills.py -s
 
 check: lint types arrows
 

@@ -1,4 +1,4 @@
-"""The quickstart is killed at moments that a seed chooses, and run again: it never pays twice. `make kills`: 50 times."""
+"""The quickstart is killed at moments that a seed chooses, and run again: it never pays twice. `make kills`: 50."""
 
 from __future__ import annotations
 

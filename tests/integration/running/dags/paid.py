@@ -7,6 +7,7 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
+from airflow_provider_claid.policies import ClaidRetryPolicy
 
 WAYS = {
     "save_to": {"save_to": "{{ dag_run.conf['folder'] }}"},
@@ -83,3 +84,15 @@ with DAG("paid_deferred"):
         retries=1,
         retry_delay=timedelta(seconds=1),
     ).expand(prompt=[f"deferred {number}" for number in range(4)])
+
+with DAG("paid_anew"):
+    ClaidGenerateImageOperator(task_id="generate", prompt="{{ dag_run.conf['prompt'] }}", reuse=False)
+
+with DAG("paid_by_policy"):
+    ClaidGenerateImageOperator(
+        task_id="generate",
+        prompt="{{ dag_run.conf['prompt'] }}",
+        retries=2,
+        retry_delay=timedelta(hours=1),
+        retry_policy=ClaidRetryPolicy(),
+    )

@@ -78,6 +78,7 @@ async def pay(
     while True:
         if isinstance(found, Use):
             log.info("The pictures are paid for already: %s", found.submission.where)
+            await ledger.take(found.submission)
             return _recorded(found.submission, found.times)
         if isinstance(found, Lost):
             if adopted := await _search(ledger, found, search):

@@ -27,7 +27,7 @@ class Asked:
 @dataclass(frozen=True)
 class Send:
     """
-    Send a request as submission `number`; `spare` more may follow it.
+    Send a request as submission `number`; `spare` more may follow it. The job may then have been paid `times`.
 
     `overruled`: the recorded request counts, not what was asked for now.
     """
@@ -37,6 +37,7 @@ class Send:
     request: GenerateRequest
     spare: int = 0
     overruled: bool = False
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,21 +91,21 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     for submission in history:
         if submission.state == "open":
             return Await(submission)
-    last = history[-1].intent
-    if asked.epoch < last.epoch:
+    last, epoch = history[-1].intent, max(submission.epoch for submission in history)
+    if asked.epoch < epoch:
         return Superseded(history[-1])
-    same_epoch, changed = asked.epoch == last.epoch, asked.fingerprint != last.fingerprint
+    same_epoch, changed = asked.epoch == epoch, asked.fingerprint != last.fingerprint
     goes_on = same_epoch or (asked.reuse and not changed)
     first = last.first if goes_on else last.number + 1
     overruled = same_epoch and changed
     unknown = [submission for submission in history if submission.state == "unknown"]
     job = [submission for submission in history if submission.intent.first == first]
+    times = 1 + sum(submission.state == "unknown" for submission in job)
     if delivered := [submission for submission in job if submission.delivered]:
-        times = 1 + sum(submission.state == "unknown" for submission in job)
         return Use(delivered[-1], times, overruled)
     left = asked.max_submissions - len(unknown)
-    send = Send(last.number + 1, first, last.request if goes_on else asked.request, left - 1, overruled)
-    own = bool(job) and job[-1].state == "unknown"
+    send = Send(last.number + 1, first, last.request if goes_on else asked.request, left - 1, overruled, times)
+    own = [submission for submission in job if submission.state == "unknown"]
     if own or left <= 0:
-        return Lost(job[-1] if own else unknown[-1], own, send if left > 0 else None)
+        return Lost((own or unknown)[-1], bool(own), send if left > 0 else None)
     return send

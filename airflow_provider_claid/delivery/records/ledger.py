@@ -81,7 +81,7 @@ class Ledger:
     @property
     def times(self) -> int:
         """How often the job may have been paid for once the next submission is."""
-        return self.asked.max_submissions - self._next.spare
+        return self._next.times
 
     @property
     def spare(self) -> int:
@@ -113,6 +113,12 @@ class Ledger:
         """Let the next submission be this one."""
         self._warn(plan.overruled)
         self._next = plan
+
+    async def take(self, submission: Submission) -> None:
+        """Note that this attempt hands these pictures on: from now on they are what its epoch asked for."""
+        if submission.result is not None and self.asked.epoch > submission.epoch:
+            taken = replace(submission.result, epoch=self.asked.epoch)
+            await self._step(self.records.finish, submission.number, taken)
 
     async def history(self) -> list[Submission]:
         """Read all submissions of the job."""

@@ -96,7 +96,11 @@ class Intent:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a request; `images` as Claid described them, `message` the error if there was one."""
+    """
+    What became of a request; `images` as Claid described them, `message` the error if there was one.
+
+    `epoch` is that of the last attempt which took these pictures for its own, if it was a later one.
+    """
 
     token: str
     outcome: Outcome
@@ -105,6 +109,7 @@ class Result:
     request_id: str | None = None
     images: tuple[GeneratedImage, ...] = ()
     message: str = ""
+    epoch: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -117,6 +122,7 @@ class Result:
             "request_id": self.request_id,
             "images": [image.model_dump(mode="json", exclude_none=True) for image in self.images],
             "message": self.message,
+            "epoch": self.epoch,
         }
 
     @classmethod
@@ -133,6 +139,7 @@ class Result:
             value["request_id"],
             tuple(GeneratedImage.model_validate(image) for image in value["images"]),
             str(value["message"]),
+            None if value["epoch"] is None else int(value["epoch"]),
         )
 
 
@@ -148,6 +155,12 @@ class Submission:
     def number(self) -> int:
         """Its number, from 1."""
         return self.intent.number
+
+    @property
+    def epoch(self) -> int:
+        """The latest epoch of the task that this submission belongs to."""
+        taken = self.result.epoch if self.result else None
+        return self.intent.epoch if taken is None else max(taken, self.intent.epoch)
 
     @property
     def state(self) -> Literal["open"] | Outcome:

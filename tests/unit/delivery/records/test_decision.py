@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -34,11 +35,15 @@ def made(number, outcome, prompt="aaa", epoch=0, first=1):
     return Submission(intent, result)
 
 
-def sends(number, first=1, prompt="aaa", spare=0, overruled=False):
-    return Send(number, first, request(prompt), spare, overruled)
+def sends(number, first=1, prompt="aaa", spare=0, overruled=False, times=1):
+    return Send(number, first, request(prompt), spare, overruled, times)
 
 
 UNBILLED, LOST, DONE = made(1, "unbilled"), made(1, "unknown"), made(1, "done")
+
+
+def taken(submission, epoch):
+    return replace(submission, result=replace(submission.result, epoch=epoch))
 
 
 @pytest.mark.parametrize(
@@ -63,15 +68,18 @@ UNBILLED, LOST, DONE = made(1, "unbilled"), made(1, "unknown"), made(1, "done")
         ([DONE, made(2, "done", "bbb", 1, 2)], asks("bbb", epoch=1), Use(made(2, "done", "bbb", 1, 2), 1)),
         ([DONE, made(2, "unbilled", "bbb", 1, 2)], asks("bbb", epoch=1), sends(3, first=2, prompt="bbb")),
         ([LOST], asks(), Lost(LOST, own=True, next=None)),
-        ([LOST], asks(max_submissions=2), Lost(LOST, own=True, next=sends(2))),
-        ([LOST], asks(max_submissions=3), Lost(LOST, own=True, next=sends(2, spare=1))),
-        ([LOST], asks("bbb", max_submissions=2), Lost(LOST, own=True, next=sends(2, overruled=True))),
+        ([LOST], asks(max_submissions=2), Lost(LOST, own=True, next=sends(2, times=2))),
+        ([LOST], asks(max_submissions=3), Lost(LOST, own=True, next=sends(2, spare=1, times=2))),
+        ([LOST], asks("bbb", max_submissions=2), Lost(LOST, own=True, next=sends(2, overruled=True, times=2))),
         ([LOST], asks(epoch=1), Lost(LOST, own=True, next=None)),
         ([LOST], asks("bbb", epoch=1), Lost(LOST, own=False, next=None)),
         ([LOST], asks("bbb", epoch=1, max_submissions=2), sends(2, first=2, prompt="bbb")),
         ([LOST], asks(epoch=1, reuse=False), Lost(LOST, own=False, next=None)),
         ([LOST, made(2, "done")], asks(), Use(made(2, "done"), 2)),
-        ([LOST, made(2, "unbilled")], asks(max_submissions=2), sends(3)),
+        ([LOST, made(2, "unbilled")], asks(max_submissions=2), Lost(LOST, own=True, next=sends(3, times=2))),
+        ([taken(DONE, 2)], asks("bbb", epoch=2), Use(taken(DONE, 2), 1, overruled=True)),
+        ([taken(DONE, 2)], asks("bbb", epoch=3), sends(2, first=2, prompt="bbb")),
+        ([taken(DONE, 2)], asks(epoch=1), Superseded(taken(DONE, 2))),
         ([made(1, "done", epoch=2)], asks(epoch=1), Superseded(made(1, "done", epoch=2))),
         ([made(1, "unknown", epoch=2)], asks(epoch=1, max_submissions=9), Superseded(made(1, "unknown", epoch=2))),
     ],

@@ -130,6 +130,13 @@ def test_a_cleared_task_uses_what_is_unchanged(job):
     assert job.posts() == 1
 
 
+def test_a_retry_after_that_pays_nothing_either_though_its_template_renders_anew(job):
+    job.pay()
+    job.pay(epoch=1)
+    assert job.pay("a blue bicycle", epoch=1).result.prompt == "a red bicycle"
+    assert job.posts() == 1
+
+
 def test_a_cleared_task_with_another_prompt_pays_again(job):
     job.pay()
     again = job.pay("a blue bicycle", epoch=1)

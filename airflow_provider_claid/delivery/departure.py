@@ -33,9 +33,7 @@ class Door:
         """Return when the first byte may leave; raise `ClaidNotSentError` if it may not any more."""
         await self._slot.wait()
         if self._stop.asked:
-            stopped = ClaidNotSentError("The task was stopped before its request left")
-            stopped.retryable = False  # type: ignore[misc]  # by Airflow it may be, not in this process
-            raise stopped
+            raise ClaidNotSentError("The task was stopped before its request left")
         now = asyncio.get_running_loop().time()
         if now > self._closes_at:
             raise ClaidNotSentError("The request came to its turn too late for its record")

@@ -133,11 +133,11 @@ class Ledger:
         intent = await self._claim(door)
         try:
             answer = await send(intent.sent, door)
-            result = self._result("done", answer.request_id, answer.response.output or ())
-            current_bill().protected = await self._end(intent, result)
         except BaseException as cause:
             await self._note_failure(intent, door, cause)
             raise
+        else:
+            await self._note_answer(intent, answer)
         finally:
             door.settled()
         return answer
@@ -205,6 +205,15 @@ class Ledger:
             came, accepted = f"{len(output)} characters", f"at most {MAX_OUTPUT - 30} with own_folder"
             raise ClaidInputError("output_folder", came, accepted)
         return own
+
+    async def _note_answer(self, intent: Intent, answer: Answer) -> None:
+        result = self._result("done", answer.request_id, answer.response.output or ())
+        try:
+            current_bill().protected = await self._end(intent, result)
+        except BaseException:
+            # Interrupted while it was written down: once more, for it is paid for.
+            current_bill().protected = await self._end(intent, result, patience=0.0)
+            raise
 
     async def _note_failure(self, intent: Intent, door: Door, cause: BaseException) -> None:
         of_claid = cause if isinstance(cause, ClaidError) else None

@@ -521,3 +521,28 @@ def test_a_folder_that_cannot_be_searched_leaves_the_outcome_unknown(storing, sa
         storing.pay(output=storing.output, own_folder=True)
     assert "could not be searched" in caplog.text
     assert storing.posts() == 1
+
+
+def test_an_interruption_while_the_answer_is_written_down_does_not_lose_it(job, monkeypatch):
+    finish, tries = job.records.finish, []
+
+    def slow_at_first(*arguments, **options):
+        tries.append(arguments)
+        time.sleep(0.6 if len(tries) == 1 else 0.0)
+        finish(*arguments, **options)
+
+    monkeypatch.setattr(job.records, "finish", slow_at_first)
+
+    async def interrupted():
+        order = job.order()
+        task = asyncio.create_task(pay(job.account, order.ledger(job.account, job.records), first_try=True))
+        while not tries:
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    sync.run(interrupted())
+    assert job.states() == ["done"]
+    assert job.pay().reused
+    assert job.posts() == 1

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 PER_SECOND, PER_MINUTE = 4, 120
 
 
-def sliding_times(count: int) -> list[float]:
-    """Return the earliest send times under sliding windows, four at once."""
-    return [60.0 * (k // PER_MINUTE) + (k % PER_MINUTE) // PER_SECOND for k in range(count)]
+def sliding_times(count: int, per_second: int = PER_SECOND, per_minute: int = PER_MINUTE) -> list[float]:
+    """Return the earliest send times under sliding windows, all of a second at once."""
+    return [60.0 * (k // per_minute) + (k % per_minute) // per_second for k in range(count)]
 
 
 def fixed_times(count: int, start: float) -> list[float]:

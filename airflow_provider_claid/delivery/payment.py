@@ -24,6 +24,7 @@ from airflow_provider_claid.delivery.records.decision import Lost, Use
 from airflow_provider_claid.delivery.records.ledger import IntentTakenError, Ledger
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 from airflow_provider_claid.delivery.stop import Stop
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.watch import Watch
 
@@ -137,14 +138,14 @@ async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | N
     try:
         earlier = await ledger.history() if intent.number > 1 else []
         lost_before = [each for each in earlier if each.state == "unknown" and each.number < intent.number]
-        if not intent.owns_folder and await in_thread(_is_shared, ledger, lost_before, intent):
-            log.warning("Pictures in %s may be another job's; take own_folder=True to be sure.", intent.output)
+        if not await _is_alone(ledger, lost_before, intent, until):
             return None
         uris = await _found(search, lost.submission, until)
+        # Again: a job that has come to the folder meanwhile has recorded that before its pictures came.
+        if uris is None or not await _is_alone(ledger, lost_before, intent, until):
+            return None
     except ClaidError as fault:
         log.warning("The output folder could not be searched: %s", fault)
-        return None
-    if uris is None:
         return None
     log.info("The answer was lost; its %d pictures were found in %s.", len(uris), intent.output)
     adopted = await ledger.adopt(lost.submission, uris)
@@ -167,6 +168,24 @@ async def _found(search: Search, lost: Submission, until: datetime) -> list[str]
         await asyncio.sleep(LOOK_EVERY)
 
 
+async def _is_alone(ledger: Ledger, lost_before: list[Submission], intent: Intent, until: datetime) -> bool:
+    """Tell whether pictures in the folder can only be this submission's; asks again while the records are busy."""
+    while not intent.owns_folder:
+        try:
+            if not await in_thread(_is_shared, ledger, lost_before, intent):
+                return True
+        except StoreBusyError as busy:
+            reason = f"the records of other jobs cannot be read now ({busy})"
+        else:
+            log.warning("Pictures in %s may be another job's; take own_folder=True to be sure.", intent.output)
+            return False
+        log.warning("The output folder %s is not searched: %s", intent.output, reason)
+        if clock.now() >= until:
+            return False
+        await asyncio.sleep(LOOK_EVERY)
+    return True
+
+
 def _is_shared(ledger: Ledger, lost_before: list[Submission], intent: Intent) -> bool:
     """
     Tell whether pictures of another job, or late ones of another wish of this task, may be in the folder. Blocks.
@@ -175,7 +194,10 @@ def _is_shared(ledger: Ledger, lost_before: list[Submission], intent: Intent) ->
     """
     others: Iterator[Submission] | None = ledger.records.others()
     wishes = (each for each in lost_before if each.intent.request != intent.request)
-    return others is None or any(each.intent.output == intent.output for each in chain(wishes, others))
+    if others is None:
+        return True
+    # Folders below are searched too.
+    return any((each.intent.output or "").startswith(str(intent.output)) for each in chain(wishes, others))
 
 
 def _recorded(submission: Submission, times: int) -> Paid:

@@ -450,6 +450,40 @@ def lose_unmade(sandbox):
     sandbox.fault("generate", "reset", when="before_billing")
 
 
+def test_a_job_in_a_folder_below_shares_the_folder(storing, sandbox, account, tmp_path, caplog):
+    Job(sandbox, account, tmp_path / "records", replace(IDENTITY, map_index=1)).pay(output=f"{storing.output}below/")
+    lose(sandbox)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay(output=storing.output, reconcile_timeout=0)
+    assert "take own_folder=True" in caplog.text
+
+
+def test_a_job_that_comes_to_the_folder_during_the_search_shares_it(storing, sandbox, account, tmp_path, monkeypatch):
+    other, found = Job(sandbox, account, tmp_path / "records", replace(IDENTITY, map_index=1)), payment._found
+
+    async def slowly(*given):
+        other.records.claim(other.intent(output=storing.output))
+        return await found(*given)
+
+    monkeypatch.setattr(payment, "_found", slowly)
+    lose(sandbox)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay(output=storing.output, reconcile_timeout=5)
+    assert storing.states() == ["unknown"]
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_records_of_others_that_cannot_be_listed_for_a_while_are_asked_for_again(storing, sandbox, monkeypatch, times):
+    names, fails = LocalObjects.names, iter([True] * times)
+    monkeypatch.setattr(LocalObjects, "names", lambda *given: failing() if next(fails, False) else names(*given))
+    lose(sandbox)
+    if times == 1:
+        assert storing.pay(output=storing.output, reconcile_timeout=5).reused
+    else:
+        with pytest.raises(ClaidUnknownOutcomeError):
+            storing.pay(output=storing.output, reconcile_timeout=0)
+
+
 def test_pictures_that_were_there_before_are_not_adopted(storing, sandbox, account, tmp_path):
     unrecorded(storing, account, tmp_path, age=5)
     lose_unmade(sandbox)

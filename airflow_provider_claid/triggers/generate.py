@@ -17,6 +17,7 @@ from airflow_provider_claid.exceptions import described
 from airflow_provider_claid.metrics import measured
 
 if TYPE_CHECKING:
+    from airflow_provider_claid.delivery.account import Account
     from airflow_provider_claid.delivery.payment import Paid
     from airflow_provider_claid.delivery.records.store import Records
     from airflow_provider_claid.hooks.order import Order
@@ -110,13 +111,12 @@ class ClaidGenerateTrigger(BaseTrigger):
 
     async def _pay(self) -> Paid:
         from airflow_provider_claid.delivery.payment import pay
-        from airflow_provider_claid.hooks.claid import ClaidHook
 
-        order, records = await in_thread(self._opened)
-        account = await ClaidHook(order.claid_conn_id).aaccount()
+        order, records, account = await in_thread(self._opened)
         return await pay(account, order.ledger(account, records), search=order.search(), stop=self._stop)
 
-    def _opened(self) -> tuple[Order, Records]:
+    def _opened(self) -> tuple[Order, Records, Account]:
+        from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.hooks.order import Order
         from airflow_provider_claid.hooks.records import no_place, records_of
 
@@ -124,7 +124,7 @@ class ClaidGenerateTrigger(BaseTrigger):
         records = records_of(self.records_path, order.identity)
         if records is None:
             raise no_place()
-        return order, records
+        return order, records, ClaidHook(order.claid_conn_id).account()
 
     def _left(self) -> float | None:
         return None if self.deadline is None else max(0.0, self.deadline - time.time())

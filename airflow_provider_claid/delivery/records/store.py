@@ -129,6 +129,10 @@ class TaskStateRecords:
         value = self._get(number)
         if isinstance(value, dict) and not (unless_ended and "result" in value):
             self._set(number, {"intent": value["intent"], "result": result.to_json()})
+        elif not unless_ended:
+            raise ClaidRecordsError(
+                f"{self.where(number)} is gone: a later try of the task has begun, or it was deleted"
+            )
 
     def read(self, number: int) -> Submission | None:
         """Read intent and result."""

@@ -84,8 +84,10 @@ def test_an_end_that_is_there_is_left_if_so_wanted(records):
     assert records.read(1).result == lost
 
 
-def test_an_end_without_its_beginning_is_not_written(records, store):
-    records.finish(1, RESULT)
+def test_an_end_without_its_beginning_is_not_written_and_does_not_count_as_recorded(records, store):
+    with pytest.raises(ClaidRecordsError, match="claid_submission_1 of the task state store is gone"):
+        records.finish(1, RESULT)
+    records.finish(1, RESULT, unless_ended=True)
     assert store.values == {}
 
 

@@ -195,7 +195,7 @@ async def _copy(job: ImageJob, paid: Paid, folder: Folder, number: int) -> Pictu
     image, name, result = paid.result.images[number - 1], f"{job.name}-{number}", paid.result
     try:
         # An earlier attempt may have put it there already, and temporary addresses die.
-        if paid.reused and (found := await stored(folder, name, image)):
+        if paid.reused and (found := await stored(folder, name, image, result.answered_at)):
             return _picture(*found)
         fetched = await fetch(image, allow_loopback=job.account.endpoint.is_loopback)
         name = f"{name}.{fetched.header.extension}"

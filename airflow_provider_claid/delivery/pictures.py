@@ -7,6 +7,7 @@ import hashlib
 import logging
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from airflow_provider_claid.api.downloads import download
 from airflow_provider_claid.api.errors import ClaidPictureError
@@ -50,11 +51,17 @@ async def fetch(image: GeneratedImage, *, allow_loopback: bool) -> Fetched:
     raise AssertionError("the last try returns or raises")
 
 
-async def stored(folder: Folder, name: str, image: GeneratedImage) -> tuple[str, Fetched] | None:
-    """Return the URI and content of a picture that is in the folder already, whole; None if it is not."""
+async def stored(folder: Folder, name: str, image: GeneratedImage, answered_at: datetime) -> tuple[str, Fetched] | None:
+    """
+    Return the URI and content of a picture that is in the folder already, whole; None if it is not.
+
+    One that is older than the answer is another: of an earlier run with the same file name, or of an earlier prompt.
+    """
+    # Stores tell whole seconds.
+    since = answered_at.replace(microsecond=0)
     promised = (image.ext or "png").lower().replace("jpeg", "jpg")
     for extension in sorted(EXTENSIONS, key=lambda each: each != promised):
-        found = await in_thread(folder.read, f"{name}.{extension}")
+        found = await in_thread(folder.read, f"{name}.{extension}", since)
         if found is not None:
             with suppress(BadPictureError):
                 return found[0], await in_thread(_examine, found[1], image)

@@ -8,12 +8,14 @@ import re
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.checks import Target
+from airflow_provider_claid.delivery.watching.buckets import modified_at
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +36,8 @@ class Folder(Protocol):
     def publish(self, name: str, data: bytes, mime: str) -> str:
         """Write one picture under this name, whole or not at all, over an older one; return its URI."""
 
-    def read(self, name: str) -> tuple[str, bytes] | None:
-        """Read a picture, and return it with its URI; None if it is not there."""
+    def read(self, name: str, since: datetime) -> tuple[str, bytes] | None:
+        """Read a picture, and return it with its URI; None if there is none that was put there since then."""
 
 
 def open_folder(target: Target, tags: Mapping[str, str] = _NO_TAGS) -> Folder:
@@ -81,9 +83,11 @@ class LocalFolder:
             raise
         return self._target.uri + name
 
-    def read(self, name: str) -> tuple[str, bytes] | None:
-        """Read a file."""
+    def read(self, name: str, since: datetime) -> tuple[str, bytes] | None:
+        """Read a file, unless it is older."""
         try:
+            if datetime.fromtimestamp((self._path / name).stat().st_mtime, UTC) < since:
+                return None
             return self._target.uri + name, (self._path / name).read_bytes()
         except FileNotFoundError:
             return None
@@ -120,12 +124,15 @@ class ObjectFolder:
             log.warning("%s was stored without tags, which need the right %s. The store said %s", name, right, said)
         return self._target.uri + name
 
-    def read(self, name: str) -> tuple[str, bytes] | None:
-        """Get an object, also for None in one request; S3 denies what is not there to those who may not list."""
+    def read(self, name: str, since: datetime) -> tuple[str, bytes] | None:
+        """Get an object, unless it is older; S3 denies what is not there to those who may not list."""
+        path = f"{self._root}/{name}"
         try:
-            return self._target.uri + name, bytes(self._fs.cat_file(f"{self._root}/{name}"))
+            data = bytes(self._fs.cat_file(path))
+            modified = modified_at(self._fs.info(path))
         except (FileNotFoundError, PermissionError):
             return None
+        return (self._target.uri + name, data) if modified and modified >= since else None
 
 
 def tag_value(value: str, scheme: str) -> str:

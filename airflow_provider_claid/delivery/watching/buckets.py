@@ -239,11 +239,15 @@ def _entries(page: dict[str, Any]) -> Iterable[Entry]:
 
 def _entry(key: str, info: dict[str, Any]) -> Entry:
     """Read what gcsfs, adlfs and other file systems call size, time and version."""
-    modified = info.get("LastModified") or info.get("last_modified") or info.get("updated") or info.get("mtime")
-    if isinstance(modified, str):
-        modified = datetime.fromisoformat(modified)
+    modified = modified_at(info)
     version = info.get("etag") or info.get("ETag") or modified
     return Entry(key, int(info.get("size") or 0), modified, str(version))
+
+
+def modified_at(info: dict[str, Any]) -> datetime | None:
+    """Return when an object was last modified, by the names that s3fs, gcsfs, adlfs and others have for it."""
+    modified = info.get("LastModified") or info.get("last_modified") or info.get("updated") or info.get("mtime")
+    return datetime.fromisoformat(modified) if isinstance(modified, str) else modified
 
 
 def _just_before(key: str) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import example, given
@@ -113,6 +114,14 @@ def test_a_missing_right_to_tag_loses_no_picture(bucket, account, connection_wit
 def test_a_store_that_refuses_the_picture_too_says_why(bucket, account):
     (picture,) = job(account, parse_target("s3://no-such-bucket/x/", "my_aws")).pictures
     assert "bucket" in picture.error.lower()
+
+
+def test_a_picture_is_read_unless_it_is_older_or_not_there(bucket):
+    folder, now = open_folder(parse_target("s3://pictures/folder/", "my_aws")), datetime.now(UTC).replace(microsecond=0)
+    uri = folder.publish("one.png", b"picture", "image/png")
+    assert folder.read("one.png", now) == (uri, b"picture")
+    assert folder.read("one.png", now + timedelta(minutes=1)) is None
+    assert folder.read("two.png", now) is None
 
 
 def test_a_store_without_tags_is_a_line_in_the_log(account, tmp_path, caplog):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -140,7 +140,8 @@ async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | N
         lost_before = [each for each in earlier if each.state == "unknown" and each.number < intent.number]
         if not await _is_alone(ledger, lost_before, intent, until):
             return None
-        uris = await _found(search, lost.submission, until)
+        known = {image.uri for each in earlier if each.result for image in each.result.images}
+        uris = await _found(search, lost.submission, until, known)
         # Again: a job that has come to the folder meanwhile has recorded that before its pictures came.
         if uris is None or not await _is_alone(ledger, lost_before, intent, until):
             return None
@@ -153,17 +154,19 @@ async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | N
     return replace(_recorded(adopted, times), unkept=ledger.unkept)
 
 
-async def _found(search: Search, lost: Submission, until: datetime) -> list[str] | None:
+async def _found(search: Search, lost: Submission, until: datetime, known: Collection[str | None]) -> list[str] | None:
+    """Look until the pictures are all there, without those of earlier answers, which may have come late."""
     intent = lost.intent
     count = intent.request.options.number_of_images
     since = None if intent.owns_folder else intent.at
     watch = search.watch(str(intent.output), count, since)
     while True:
         report = await watch.look()
-        if len(report.delivered) == count:
-            return list(report.delivered)
+        delivered = [uri for uri in report.delivered if uri not in known]
+        if len(delivered) == count:
+            return delivered
         log.info("Looking for the pictures of a lost answer: %s", report.summary())
-        if len(report.delivered) > count or clock.now() >= until:
+        if len(delivered) > count or clock.now() >= until:
             return None
         await asyncio.sleep(LOOK_EVERY)
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from airflow_provider_claid.api.answers import Answer
@@ -160,11 +161,12 @@ class Ledger:
         return kept
 
     async def _written(self, intent: Intent, result: Result, patience: float) -> bool:
-        loop = asyncio.get_running_loop()
+        loop, finish = asyncio.get_running_loop(), partial(self.records.finish, intent.number, result)
         give_up = loop.time() + patience
         while True:
             try:
-                await self._step(self.records.finish, intent.number, result)
+                # A write that came late, of this attempt or of a slow one, must not replace what was found meanwhile.
+                await self._step(partial(finish, unless_ended=result.outcome == "unknown"))
             except ClaidError as fault:
                 if loop.time() > give_up or not fault.retryable:
                     log.error("How submission %d ended is not recorded: %s", intent.number, fault.message)  # noqa: TRY400

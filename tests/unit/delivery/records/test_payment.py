@@ -27,6 +27,7 @@ from airflow_provider_claid.delivery import clock, payment, sync
 from airflow_provider_claid.delivery import generate as generate_module
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.job import ImageJob, run
 from airflow_provider_claid.delivery.payment import pay
 from airflow_provider_claid.delivery.records import ledger as ledger_module
 from airflow_provider_claid.delivery.records.objects import LocalObjects, open_objects
@@ -391,6 +392,45 @@ def test_a_claim_that_came_through_and_was_answered_badly_is_sent_once(job, monk
     assert job.names() == ["1.intent", "1.result"]
 
 
+def test_a_loss_that_is_written_down_late_replaces_nothing_that_was_found_meanwhile(job, sandbox, monkeypatch):
+    put, create = LocalObjects.put, LocalObjects.create
+
+    def adopted_first(objects, name, data):
+        if name.endswith(".result"):
+            found = json.loads(data) | {"outcome": "adopted", "billed": "yes"}
+            put(objects, name, json.dumps(found).encode())
+        return create(objects, name, data)
+
+    monkeypatch.setattr(LocalObjects, "create", adopted_first)
+    lose(sandbox)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        job.pay()
+    assert job.states() == ["adopted"]
+
+
+def test_an_older_picture_of_the_same_name_is_not_taken_for_the_one_that_was_paid(job, tmp_path):
+    job.pay()
+    target = parse_target(f"file://{tmp_path}/copies/", None)
+    (tmp_path / "copies").mkdir()
+
+    def deliver():
+        order = job.order()
+        ledger = order.ledger(job.account, job.records)
+        result = sync.run(run(ImageJob(job.account, order.request, "sku", target, ledger=ledger)))
+        assert result.reused
+        return [Path(urlsplit(picture.uri).path) for picture in result.pictures]
+
+    first, second = deliver()
+    right = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    os.utime(first, (time.time() - 3600,) * 2)
+    assert deliver() == [first, second]
+    assert first.read_bytes() == right
+    changed = first.stat().st_mtime_ns
+    deliver()
+    assert first.stat().st_mtime_ns == changed
+
+
 @pytest.fixture
 def storing(sandbox, account, claid_connection, monkeypatch, tmp_path):
     """A job whose pictures Claid puts into a folder that the connection maps to this machine."""
@@ -499,6 +539,16 @@ def test_more_pictures_than_asked_for_are_not_adopted(storing, sandbox, account,
     with pytest.raises(ClaidUnknownOutcomeError):
         storing.pay(output=storing.output, reconcile_timeout=5)
     assert storing.states() == ["unknown"]
+
+
+def test_late_pictures_of_an_earlier_answer_are_not_adopted(storing, sandbox):
+    paid = storing.pay(output=storing.output)
+    for image in paid.result.images:
+        os.utime(urlsplit(image.uri).path, (time.time() + 5,) * 2)
+    lose_unmade(sandbox)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay("a blue bicycle", epoch=1, output=storing.output, reconcile_timeout=0)
+    assert storing.states() == ["done", "unknown"]
 
 
 def test_late_pictures_of_another_prompt_are_not_adopted(storing, sandbox, account, tmp_path):

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: everything, one after another (about 70 minutes, most of it pacing in real time)."""
+"""`python -m benchmarks`: everything, one after another (about 90 minutes, most of it pacing in real time)."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from benchmarks import booking, client, copies, imports, pacing, sensing, task, triggerer
+from benchmarks import booking, client, copies, deferred, imports, pacing, records, sensing, task, triggerer
 from benchmarks.table import load
 from tests.services.processes import ServiceMissingError
 
 
 def main() -> None:
     """Say on what this runs, then run everything."""
-    names = ("apache-airflow", "httpx", "pyrate-limiter", "apache-airflow-providers-amazon", "boto3", "s3fs")
+    names = (
+        "apache-airflow",
+        "httpx",
+        "pyrate-limiter",
+        "apache-airflow-providers-amazon",
+        "boto3",
+        "s3fs",
+        "apache-airflow-providers-http",
+    )
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}; load average {load()}")
     imports.main()
     task.main()
     client.main()
     booking.main()
-    for measure in (sensing.main, copies.main, triggerer.main):
+    for measure in (sensing.main, copies.main, triggerer.main, records.main):
         try:
             measure()
         except ServiceMissingError as missing:
             print(f"\n{measure.__module__} is left out: {missing}")
+    deferred.main()
     pacing.main([])
 
 

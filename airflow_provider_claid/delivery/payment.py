@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -22,6 +22,7 @@ from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.generate import LONGEST_PAUSE, GenerateResult, generate
 from airflow_provider_claid.delivery.records.decision import Lost, Use
 from airflow_provider_claid.delivery.records.ledger import IntentTakenError, Ledger
+from airflow_provider_claid.delivery.records.store import history
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
@@ -138,12 +139,12 @@ async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | N
     try:
         earlier = await ledger.history() if intent.number > 1 else []
         lost_before = [each for each in earlier if each.state == "unknown" and each.number < intent.number]
-        if not await _is_alone(ledger, lost_before, intent, until):
+        if not await _is_alone(ledger, intent, until):
             return None
         known = {image.uri for each in earlier if each.result for image in each.result.images}
         uris = await _found(search, lost.submission, until, known)
         # Again: a job that has come to the folder meanwhile has recorded that before its pictures came.
-        if uris is None or not await _is_alone(ledger, lost_before, intent, until):
+        if uris is None or not await _is_alone(ledger, intent, until):
             return None
     except ClaidError as fault:
         log.warning("The output folder could not be searched: %s", fault)
@@ -171,11 +172,11 @@ async def _found(search: Search, lost: Submission, until: datetime, known: Colle
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def _is_alone(ledger: Ledger, lost_before: list[Submission], intent: Intent, until: datetime) -> bool:
+async def _is_alone(ledger: Ledger, intent: Intent, until: datetime) -> bool:
     """Tell whether pictures in the folder can only be this submission's; asks again while the records are busy."""
     while not intent.owns_folder:
         try:
-            if not await in_thread(_is_shared, ledger, lost_before, intent):
+            if not await in_thread(_is_shared, ledger, intent):
                 return True
         except StoreBusyError as busy:
             reason = f"the records of other jobs cannot be read now ({busy})"
@@ -189,16 +190,21 @@ async def _is_alone(ledger: Ledger, lost_before: list[Submission], intent: Inten
     return True
 
 
-def _is_shared(ledger: Ledger, lost_before: list[Submission], intent: Intent) -> bool:
+def _is_shared(ledger: Ledger, intent: Intent) -> bool:
     """
-    Tell whether pictures of another job, or late ones of another wish of this task, may be in the folder. Blocks.
+    Tell whether pictures of another job, or of another wish of this task, may be in the folder. Blocks.
 
     True where that cannot be told.
     """
-    others: Iterator[Submission] | None = ledger.records.others()
-    wishes = (each for each in lost_before if each.intent.request != intent.request)
+    others = ledger.records.others()
     if others is None:
         return True
+    # Of an earlier answer the pictures are known; a later wish is another attempt's.
+    wishes = (
+        each
+        for each in history(ledger.records)
+        if each.intent.request != intent.request and (each.state == "unknown" or each.number > intent.number)
+    )
     # Folders below are searched too.
     return any((each.intent.output or "").startswith(str(intent.output)) for each in chain(wishes, others))
 

@@ -512,6 +512,22 @@ def test_a_job_that_comes_to_the_folder_during_the_search_shares_it(storing, san
     assert storing.states() == ["unknown"]
 
 
+def test_an_attempt_adopts_nothing_once_a_person_has_wished_for_something_else(storing, sandbox, monkeypatch):
+    found = payment._found
+
+    async def slowly(*given):
+        wish = storing.order("a blue bicycle", 1, storing.output).request
+        later = storing.intent("later", number=2, first=2, epoch=1, request=wish, output=storing.output)
+        storing.records.claim(later)
+        return await found(*given)
+
+    monkeypatch.setattr(payment, "_found", slowly)
+    lose(sandbox)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay(output=storing.output, reconcile_timeout=5)
+    assert storing.states() == ["unknown", "open"]
+
+
 @pytest.mark.parametrize("times", [1, 1000])
 def test_records_of_others_that_cannot_be_listed_for_a_while_are_asked_for_again(storing, sandbox, monkeypatch, times):
     names, fails = LocalObjects.names, iter([True] * times)

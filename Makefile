@@ -7,12 +7,17 @@ AIRFLOW := 3.3.2
 # Unit tests that are skipped without the Azure and OpenLineage providers.
 NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/test_store_errors.py
 
-.PHONY: help demo test integration kills check lint types arrows benchmark sandbox requirements clean
+# Seeds of the simulation.
+RUNS := 100000
+FIRST := 0
+
+.PHONY: help demo test simulate integration kills check lint types arrows benchmark sandbox requirements clean
 
 help:
 	@echo "make demo         run the quickstart Dag against the sandbox (or, with CLAID_API_KEY set, against Claid)"
 	@echo "make sandbox      serve a Claid on this machine"
 	@echo "make test         run all tests that need no service"
+	@echo "make simulate     pay, crash and retry in virtual time, under 100,000 seeds (RUNS=, FIRST=; about 7 minutes)"
 	@echo "make integration  run the tests that need real stores, and install those (as root)"
 	@echo "make kills        kill the quickstart 50 times, each time followed by a rerun (about 6 minutes)"
 	@echo "make check        lint, types and import arrows"
@@ -26,6 +31,9 @@ sandbox: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+simulate: $(VENV)/.dev
+	$(BIN)/python -m tests.simulation --runs $(RUNS) --first $(FIRST)
 
 integration: $(VENV)/.integration
 	$(BIN)/python scripts/services.py

@@ -1,0 +1,45 @@
+"""The places where the product asks for the time, a thread or a name of its own, led into the simulation."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from unittest.mock import patch
+
+from airflow_provider_claid.api import answers
+from airflow_provider_claid.delivery import clock, job
+from airflow_provider_claid.delivery.records import ledger
+from airflow_provider_claid.delivery.records import store as records
+from airflow_provider_claid.pacing import fallback, pacer, slot
+from airflow_provider_claid.pacing import store as schedules
+from tests.simulation.storage import Store, folder_of
+from tests.simulation.threads import Pool
+from tests.simulation.world import World
+
+
+@contextmanager
+def patched(world: World, store: Store) -> Iterator[None]:
+    """Let the product live in this world, with this store."""
+    time = SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.wall().timestamp())
+    names = itertools.count(1)
+    identifiers = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"token{next(names)}"))
+    changes = (
+        (clock, "now", world.wall),
+        (ledger, "uuid", identifiers),
+        (pacer, "ThreadPoolExecutor", Pool),
+        (job, "open_folder", lambda target, _: folder_of(store, target)),
+        *((module, "time", time) for module in (answers, fallback, slot, schedules)),
+    )
+    state = random.getstate()
+    random.seed(world.seed)
+    records._proven.clear()
+    try:
+        with ExitStack() as stack:
+            for place, name, value in changes:
+                stack.enter_context(patch.object(place, name, value))
+            yield
+    finally:
+        random.setstate(state)

@@ -1,0 +1,150 @@
+"""An object store and a task state store that fail, are slow, and lose answers; what they say is never wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_claid.delivery.checks import Target
+from airflow_provider_claid.delivery.records.objects import StoreObjects
+from airflow_provider_claid.delivery.records.store import ObjectRecords, TaskStateRecords
+from airflow_provider_claid.delivery.storage import ObjectFolder
+from tests.simulation.threads import Line, remote
+from tests.simulation.world import EPOCH, START, World
+
+RECORDS = "records"
+
+
+@dataclass(frozen=True)
+class Object:
+    """What an object holds, and when it was put there by the store's clock."""
+
+    data: bytes
+    modified: Any
+
+
+class Store:
+    """An object store with the methods of an fsspec file system that we call."""
+
+    def __init__(self, world: World, trouble: float) -> None:
+        self.objects: dict[str, Object] = {}
+        self._world = world
+        self._trouble = trouble
+        self.on_record: Callable[[str, bytes | None, bytes], None] = lambda *_: None
+
+    def pipe_file(self, path: str, data: bytes, mode: str = "overwrite", **_: Any) -> None:
+        remote(self._world, lambda: self.put(path, data, exclusive=mode == "create"), self._trouble)
+
+    def cat_file(self, path: str) -> bytes:
+        found: Object = remote(self._world, lambda: self._get(path), self._trouble)
+        return found.data
+
+    def _get(self, path: str) -> Object:
+        if path not in self.objects:
+            raise FileNotFoundError(path)
+        return self.objects[path]
+
+    def info(self, path: str) -> dict[str, Any]:
+        found: Object = remote(self._world, lambda: self._get(path), self._trouble)
+        return {"LastModified": found.modified.replace(microsecond=0), "size": len(found.data)}
+
+    def find(self, root: str) -> list[str]:
+        found: list[str] = remote(
+            self._world, lambda: sorted(path for path in self.objects if path.startswith(f"{root}/")), self._trouble
+        )
+        return found
+
+    def invalidate_cache(self) -> None:
+        """There is none."""
+
+    def put(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
+        """Put an object now."""
+        old = self.objects.get(path)
+        if old is not None and exclusive:
+            raise FileExistsError(path)
+        if path.startswith(f"{RECORDS}/"):
+            self.on_record(path, old.data if old else None, data)
+        self.objects[path] = Object(data, self.clock())
+
+    def clock(self) -> Any:
+        """Return the store's own time."""
+        return EPOCH + timedelta(seconds=self._world.now - START)
+
+    def listed(self, folder: str, since: Any) -> list[str]:
+        """List the pictures of a folder that were last modified since then."""
+
+        def pictures() -> list[str]:
+            paths = [path for path, found in self.objects.items() if path.startswith(folder)]
+            return sorted(path for path in paths if not since or self.objects[path].modified >= since)
+
+        found: list[str] = remote(self._world, pictures, self._trouble)
+        return found
+
+
+class Fenced:
+    """The task state store of one task instance: only its latest try can write."""
+
+    def __init__(self, world: World, trouble: float) -> None:
+        self.values: dict[str, str] = {}
+        self.latest = 0
+        self._world = world
+        self._trouble = trouble
+        self.on_record: Callable[[str, bytes | None, bytes], None] = lambda *_: None
+
+    def accessor(self) -> Accessor:
+        """Begin a try."""
+        self.latest += 1
+        return Accessor(self, self.latest)
+
+
+class Accessor:
+    """What a try of the task holds of the store."""
+
+    def __init__(self, state: Fenced, number: int) -> None:
+        self._state = state
+        self._number = number
+        self._line = Line()
+
+    def get(self, key: str) -> Any:
+        def read() -> str | None:
+            return self._state.values.get(key) if self._number == self._state.latest else None
+
+        found = remote(self._state._world, read, self._state._trouble, line=self._line)
+        return None if found is None else json.loads(found)
+
+    def set(self, key: str, value: Any, *, retention: timedelta) -> None:
+        text = json.dumps(value)
+
+        def write() -> None:
+            if self._number != self._state.latest:
+                raise RuntimeError("409: a later try of this task has begun")
+            old = self._state.values.get(key)
+            self._state.on_record(key, old.encode() if old else None, text.encode())
+            self._state.values[key] = text
+
+        assert retention == timedelta.max
+        remote(self._state._world, write, self._state._trouble, line=self._line)
+
+
+def object_records(store: Store, key: str) -> ObjectRecords:
+    """Return the product's records in this store."""
+    objects = StoreObjects.__new__(StoreObjects)
+    objects.uri, objects._conn_id = f"s3://{RECORDS}/", None
+    objects._fs, objects._root = store, RECORDS
+    return ObjectRecords(objects, key)
+
+
+def fenced_records(state: Fenced) -> TaskStateRecords:
+    """Return the product's records in a new try of this task."""
+    return TaskStateRecords(state.accessor())
+
+
+def folder_of(store: Store, target: Target) -> ObjectFolder:
+    """Return the product's folder in this store."""
+    folder = ObjectFolder.__new__(ObjectFolder)
+    folder._target, folder._tags = target, {}
+    folder._fs, folder._root = store, target.uri.removeprefix("s3://").rstrip("/")
+    return folder

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_claid.api.errors import ClaidError, ClaidNotSentError
+from airflow_provider_claid.api.bill import current_bill
+from airflow_provider_claid.api.errors import ClaidError, ClaidLostAnswerError, ClaidNotSentError
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.exceptions import described
@@ -95,10 +96,18 @@ class ClaidGenerateTrigger(BaseTrigger):
             await self._let_finish(work)
             if not work.cancelled():
                 return work.result()
-            raise ClaidNotSentError("The turn of this request did not come before the task's deadline") from None
+            raise self._too_late() from None
         except asyncio.CancelledError:
             await self._let_finish(work)
             raise
+
+    @staticmethod
+    def _too_late() -> ClaidError:
+        billed = current_bill().billed
+        if billed == "no":
+            return ClaidNotSentError("The turn of this request did not come before the task's deadline")
+        message = "The task's deadline came before it was known what became of the request; a retry looks for that"
+        return ClaidLostAnswerError(message, billed=billed)
 
     async def _let_finish(self, work: asyncio.Task[Paid]) -> None:
         """Let a request that has left end, and its result be recorded; end everything else."""
@@ -110,9 +119,10 @@ class ClaidGenerateTrigger(BaseTrigger):
         await asyncio.wait([work], timeout=GLANCE * 100)
 
     async def _pay(self) -> Paid:
+        order, records, account = await in_thread(self._opened)
+        # What it imports is loaded by now, in that thread.
         from airflow_provider_claid.delivery.payment import pay
 
-        order, records, account = await in_thread(self._opened)
         return await pay(account, order.ledger(account, records), search=order.search(), stop=self._stop)
 
     def _opened(self) -> tuple[Order, Records, Account]:

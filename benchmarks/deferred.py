@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +63,7 @@ def _show(per_minute: int, runs: Mapping[str, Figures]) -> None:
         "without Python's garbage collections, which stop every thread. Goal: at most 0.1 s. The import and the first "
         "trigger of the process are measured before, by themselves. Memory is the most that was resident beyond what "
         "was before; goal: 60 KB. Connections come from the environment, records are in a local folder.",
-        "HttpTrigger sends at once, and after a 429 twice more, a second later each; then its task fails. Again after "
+        "HttpTrigger sends at once, and after a 429 its task fails. Again after "
         f"a failure: a new trigger after a random wait of at most min(60, 2^tries) s; at most {LONGEST:.0f} s in all.",
     )  # fmt: skip
 
@@ -79,8 +78,6 @@ def _run(contestant: Contestant, per_minute: int) -> Figures:
     ):
         child.ask("start")
         warm = child.ask("warm", kind=contestant.kind)
-        # The request of the first trigger is in no window any more, neither theirs nor ours.
-        time.sleep(61)
         reset(url)
         found = child.ask("defer", kind=contestant.kind, count=TRIGGERS, seconds=LONGEST, again=contestant.again)
         seen = report(url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import random
 import time
 from collections import Counter
@@ -99,17 +100,17 @@ async def _defer(kind: str, count: int, seconds: float, again: bool) -> dict[str
 
 
 def _claid(run: str, number: int) -> Any:
-    from airflow_provider_claid.delivery.checks import check_request
-    from airflow_provider_claid.delivery.identity import Identity
-    from airflow_provider_claid.hooks.order import Order
-    from airflow_provider_claid.hooks.records import records_uri
+    """Make a trigger from plain JSON, as a triggerer does: nothing else of ours is loaded for it."""
     from airflow_provider_claid.triggers.generate import ClaidGenerateTrigger
 
-    request = check_request(_prompt(number), 1, 5.0, None)
-    order = Order(Identity("benchmark", run, "generate", number), 0, request, CLAID)
-    # A triggerer makes its triggers from JSON.
-    told = json.loads(json.dumps(order.to_json()))
-    return ClaidGenerateTrigger(order=told, records_path=str(records_uri(None)), deadline=time.time() + DEADLINE)
+    order = {
+        "identity": {"dag_id": "benchmark", "run_id": run, "task_id": "generate", "map_index": number},
+        "epoch": 0,
+        "request": body(_prompt(number)),
+        "claid_conn_id": CLAID,
+    }
+    records = os.environ["AIRFLOW__CLAID__RECORDS_PATH"]
+    return ClaidGenerateTrigger(order=order, records_path=records, deadline=time.time() + DEADLINE)
 
 
 def _http(_: str, number: int) -> Any:

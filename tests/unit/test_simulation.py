@@ -72,7 +72,7 @@ def sends_though_another_is_under_way(history, asked):
     if not isinstance(plan, Await):
         return plan
     last = history[-1].intent
-    return Send(last.number + 1, last.first, last.request)
+    return Send(last.number + 1, last.first, last.request, last.fingerprint)
 
 
 def claims_without_writing(records, intent):

@@ -29,12 +29,13 @@ class Send:
     """
     Send a request as submission `number`; `spare` more may follow it. The job may then have been paid `times`.
 
-    `overruled`: the recorded request counts, not what was asked for now.
+    `overruled`: the recorded request counts, and its `fingerprint`, not what was asked for now.
     """
 
     number: int
     first: int
     request: GenerateRequest
+    fingerprint: str
     spare: int = 0
     overruled: bool = False
     times: int = 1
@@ -87,7 +88,7 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     that one too.
     """
     if not history:
-        return Send(1, 1, asked.request, asked.max_submissions - 1)
+        return Send(1, 1, asked.request, asked.fingerprint, asked.max_submissions - 1)
     for submission in history:
         if submission.state == "open":
             return Await(submission)
@@ -104,7 +105,8 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     if delivered := [submission for submission in job if submission.delivered]:
         return Use(delivered[-1], times, overruled)
     left = asked.max_submissions - len(unknown)
-    send = Send(last.number + 1, first, last.request if goes_on else asked.request, left - 1, overruled, times)
+    wish = (last.request, last.fingerprint) if goes_on else (asked.request, asked.fingerprint)
+    send = Send(last.number + 1, first, *wish, left - 1, overruled, times)
     own = [submission for submission in job if submission.state == "unknown"]
     if own or left <= 0:
         return Lost((own or unknown)[-1], bool(own), send if left > 0 else None)

@@ -66,7 +66,7 @@ class Ledger:
         self._terms = terms
         # One for the attempt: a claim that is tried again after a store's bad answer is known by it.
         self._token = uuid.uuid4().hex
-        self._next = Send(1, 1, asked.request, asked.max_submissions - 1)
+        self._next = Send(1, 1, asked.request, asked.fingerprint, asked.max_submissions - 1)
         self._begun: dict[int, float] = {}
         self._warned = False
         self.last: Submission | None = None
@@ -186,7 +186,7 @@ class Ledger:
             first=plan.first,
             epoch=self.asked.epoch,
             token=self._token,
-            fingerprint=self.asked.fingerprint,
+            fingerprint=plan.fingerprint,
             request=plan.request,
             output=self._output(plan),
             at=now,

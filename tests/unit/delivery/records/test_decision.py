@@ -36,7 +36,7 @@ def made(number, outcome, prompt="aaa", epoch=0, first=1):
 
 
 def sends(number, first=1, prompt="aaa", spare=0, overruled=False, times=1):
-    return Send(number, first, request(prompt), spare, overruled, times)
+    return Send(number, first, request(prompt), prompt, spare, overruled, times)
 
 
 UNBILLED, LOST, DONE = made(1, "unbilled"), made(1, "unknown"), made(1, "done")

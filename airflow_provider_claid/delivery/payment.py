@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 LOOK_EVERY = 2.0
 """Seconds between two looks for the pictures of a lost answer."""
 
+CLOCKS_DIFFER = timedelta(seconds=60)
+"""By how much the clocks of a worker and a store may differ where nothing but that is to be allowed for."""
+
 FolderWatch = Callable[[str, int, datetime | None], Watch]
 """Makes the watch over a `storage://` folder: its URI, how many pictures, and since when."""
 
@@ -107,12 +110,13 @@ async def recorded(ledger: Ledger, event: Mapping[str, Any]) -> Paid:
     """
     number = event["number"]
     found = next((each for each in await ledger.history() if each.intent.number == number), None)
-    if found is not None and "answer" in event:
-        found = replace(found, result=Result.from_json(event["answer"]))
+    unkept = Result.from_json(event["answer"]) if "answer" in event else None
+    if found is not None and unkept is not None:
+        found = replace(found, result=unkept)
     if found is None or not found.delivered:
         message = f"The record {ledger.records.where(number)} of what was paid is gone. Nothing was sent again"
         raise ClaidRecordsError(message)
-    return replace(_recorded(found, event["times"]), reused=event["reused"])
+    return replace(_recorded(found, event["times"]), reused=event["reused"], unkept=unkept)
 
 
 async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) -> Paid:
@@ -159,7 +163,8 @@ async def _found(search: Search, lost: Submission, until: datetime, known: Colle
     """Look until the pictures are all there, without those of earlier answers, which may have come late."""
     intent = lost.intent
     count = intent.request.options.number_of_images
-    since = None if intent.owns_folder else intent.at
+    # In a folder of its own only a record that was deleted can have left pictures: by then long ago.
+    since = intent.at - CLOCKS_DIFFER if intent.owns_folder else intent.at
     watch = search.watch(str(intent.output), count, since)
     while True:
         report = await watch.look()

@@ -22,7 +22,9 @@ from airflow_provider_claid.api.errors import (
     ClaidRateLimitError,
     ClaidRecordsError,
     ClaidUnknownOutcomeError,
+    ClaidValidationError,
 )
+from airflow_provider_claid.api.models import GeneratedImage
 from airflow_provider_claid.delivery import clock, payment, sync
 from airflow_provider_claid.delivery import generate as generate_module
 from airflow_provider_claid.delivery.checks import check_request, parse_target
@@ -123,6 +125,16 @@ def test_a_template_that_renders_anew_at_a_retry_pays_nothing(job, caplog):
     assert job.pay("a blue bicycle").result.prompt == "a red bicycle"
     assert job.posts() == 1
     assert "A template renders to another request" in caplog.text
+
+
+def test_a_template_that_rendered_anew_when_nothing_was_billed_is_a_new_wish_once_the_task_is_cleared(job, sandbox):
+    sandbox.fault("generate", "status", status=422)
+    with pytest.raises(ClaidValidationError):
+        job.pay()
+    assert job.pay("a blue bicycle").result.prompt == "a red bicycle"
+    assert job.pay("a red bicycle", epoch=1).reused
+    assert job.pay("a blue bicycle", epoch=2).result.prompt == "a blue bicycle"
+    assert job.states() == ["unbilled", "done", "done"]
 
 
 def test_a_cleared_task_uses_what_is_unchanged(job):
@@ -378,6 +390,25 @@ def test_a_result_that_cannot_be_written_is_handed_on(job, monkeypatch):
     paid = job.pay()
     assert paid.unkept.images == paid.result.images
     assert (job.states(), job.posts()) == (["open"], 1)
+
+
+def test_an_answer_that_came_by_an_event_alone_does_not_count_as_recorded(job):
+    job.records.claim(job.intent())
+    image = GeneratedImage(tmp_url="https://pictures.test/1.png")
+    answer = Result("another", "done", "yes", clock.now(), "r1", (image,))
+    event = {"number": 1, "times": 1, "reused": False, "answer": answer.to_json()}
+    paid = sync.run(payment.recorded(job.order().ledger(job.account, job.records), event))
+    assert (paid.result.images, paid.unkept) == ((image,), answer)
+
+
+def test_pictures_of_a_record_that_was_deleted_are_not_adopted_from_the_folder_it_had(storing, sandbox):
+    for image in storing.pay(output=storing.output, own_folder=True).result.images:
+        os.utime(urlsplit(image.uri).path, (time.time() - 120,) * 2)
+    shutil.rmtree(storing.folder)
+    lose_unmade(sandbox)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay("a blue bicycle", epoch=1, output=storing.output, own_folder=True, reconcile_timeout=0)
+    assert storing.states() == ["unknown"]
 
 
 def test_a_claim_that_came_through_and_was_answered_badly_is_sent_once(job, monkeypatch):

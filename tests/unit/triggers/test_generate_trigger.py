@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_claid.delivery import sync
+from airflow_provider_claid.delivery import payment, sync
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records import ledger
@@ -178,6 +178,18 @@ def test_a_request_that_left_before_the_deadline_is_waited_for(sandbox, records)
     sandbox.change(latency=1.5)
     (event,) = run(trigger(records, deadline=time.time() + 0.7))
     assert (event["status"], outcomes(records)) == ("paid", ["done"])
+
+
+def test_a_deadline_during_the_search_hides_no_request_that_left(sandbox, records, monkeypatch):
+    async def endless(*_):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(payment, "_search", endless)
+    sandbox.fault("generate", "reset", when="after_billing")
+    (event,) = run(trigger(records, deadline=time.time() + 0.7))
+    error = event["error"]
+    assert (event["status"], error["kind"], error["billed"]) == ("failed", "ClaidLostAnswerError", "unknown")
+    assert (posts(sandbox), outcomes(records)) == (1, ["unknown"])
 
 
 def test_killed_by_a_person_it_lets_nothing_leave(sandbox, records):

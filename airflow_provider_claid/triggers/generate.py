@@ -109,14 +109,6 @@ class ClaidGenerateTrigger(BaseTrigger):
         message = "The task's deadline came before it was known what became of the request; a retry looks for that"
         return ClaidLostAnswerError(message, billed=billed)
 
-    @staticmethod
-    def _too_late() -> ClaidError:
-        billed = current_bill().billed
-        if billed == "no":
-            return ClaidNotSentError("The turn of this request did not come before the task's deadline")
-        message = "The task's deadline came before it was known what became of the request; a retry looks for that"
-        return ClaidLostAnswerError(message, billed=billed)
-
     async def _let_finish(self, work: asyncio.Task[Paid]) -> None:
         """Let a request that has left end, and its result be recorded; end everything else."""
         self._stop.asked = True

@@ -94,7 +94,7 @@ class ClaidGenerateTrigger(BaseTrigger):
                 return await asyncio.shield(work)
         except TimeoutError:
             await self._let_finish(work)
-            if not work.cancelled():
+            if work.done() and not work.cancelled():
                 return work.result()
             raise self._too_late() from None
         except asyncio.CancelledError:

@@ -17,6 +17,7 @@ from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records import ledger
 from airflow_provider_claid.hooks.claid import ClaidHook
 from airflow_provider_claid.hooks.order import Order
+from airflow_provider_claid.triggers import generate
 from airflow_provider_claid.triggers.claid import ClaidGenerateTrigger
 from tests.conftest import KEY
 
@@ -89,6 +90,7 @@ def test_run_twice_at_once_it_pays_once(sandbox, records):
 
 PROCESS = """
 import asyncio, json, sys
+from airflow_provider_claid.triggers import generate
 from airflow_provider_claid.triggers.claid import ClaidGenerateTrigger
 
 async def main():
@@ -180,16 +182,22 @@ def test_a_request_that_left_before_the_deadline_is_waited_for(sandbox, records)
     assert (event["status"], outcomes(records)) == ("paid", ["done"])
 
 
-def test_a_deadline_during_the_search_hides_no_request_that_left(sandbox, records, monkeypatch):
+@pytest.mark.parametrize("ends_after", [0, 0.5])
+def test_a_deadline_during_the_search_hides_no_request_that_left(sandbox, records, monkeypatch, ends_after):
     async def endless(*_):
-        await asyncio.sleep(60)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(ends_after)
 
     monkeypatch.setattr(payment, "_search", endless)
+    monkeypatch.setattr(generate, "GLANCE", 0.001)
     sandbox.fault("generate", "reset", when="after_billing")
     (event,) = run(trigger(records, deadline=time.time() + 0.7))
     error = event["error"]
     assert (event["status"], error["kind"], error["billed"]) == ("failed", "ClaidLostAnswerError", "unknown")
     assert (posts(sandbox), outcomes(records)) == (1, ["unknown"])
+    sync.run(asyncio.sleep(ends_after))
 
 
 def test_killed_by_a_person_it_lets_nothing_leave(sandbox, records):

@@ -12,13 +12,28 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from tests.simulation import deferred
 from tests.simulation.runs import Outcome, simulate
 
 CHUNK = 50
 SHOWN = 10
 MUST_HAPPEN_FROM = 1_000
 MUST_HAPPEN = (
-    *("attempts", "payments", "crashes", "stops", "zombies", "cancelled", "cleared", "fenced", "reused", "succeeded"),
+    *(
+        "attempts",
+        "payments",
+        "crashes",
+        "stops",
+        "zombies",
+        "cancelled",
+        "cleared",
+        "permitted",
+        "fenced",
+        "deferred",
+        "collected",
+        "reused",
+        "succeeded",
+    ),
     *("errors", "store_faults", "store_delays", "pacing_faults", "bad_downloads"),
     *("recorded_done", "recorded_adopted", "recorded_unknown", "recorded_unbilled", "recorded_open"),
 )
@@ -29,13 +44,14 @@ def chunk(seeds: range) -> tuple[Counter[str], list[Outcome]]:
     """Run some seeds; return what was counted, and the outcomes in which something was wrong."""
     counters: Counter[str] = Counter()
     broken = []
-    for seed in seeds:
+    for count, seed in enumerate(seeds, 1):
         outcome = simulate(seed)
         counters += outcome.counters
         counters["virtual_hours"] += int(outcome.virtual_seconds // 3600)
         if outcome.faults:
             broken.append(outcome)
-        gc.collect()
+        if count % 10 == 0:
+            gc.collect()
     return counters, broken
 
 
@@ -62,6 +78,7 @@ def _results(seeds: list[range], processes: int) -> Iterator[tuple[Counter[str],
 def prepare() -> None:
     """Silence the product's log, and keep the garbage collector from going through all modules at each run."""
     logging.disable(logging.CRITICAL)
+    deferred.module()
     gc.disable()
     gc.collect()
     gc.freeze()
@@ -99,9 +116,12 @@ def main() -> int:
 
 def replay(seed: int, *, verbose: bool) -> int:
     """Run one seed, and tell of it."""
+    deferred.module()
     if verbose:
-        logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(name)s: %(message)s")
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        ours = logging.getLogger("airflow_provider_claid")
+        ours.handlers, ours.propagate = [logging.StreamHandler(sys.stdout)], False
+        ours.setLevel(logging.INFO)
+        ours.handlers[0].setFormatter(logging.Formatter(f"{'':24}%(module)s: %(message)s"))
     else:
         logging.disable(logging.CRITICAL)
     outcome = simulate(seed, print if verbose else None)

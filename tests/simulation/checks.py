@@ -41,7 +41,8 @@ class Checks:
         attempt, fail = sending.attempt, self._world.fail
         job, token = attempt.job, attempt.ledger._token
         self._world.tell(f"{attempt.name} sends {sending.prompt!r}")
-        attempt.sent += 1
+        if attempt.must_not_pay:
+            fail(f"{attempt.name} sent although the pictures of its epoch were handed on")
         history = job.history()
         found = [each for each in history if each.token == token and each.number == attempt.ledger._next.number]
         # A later try of a fenced job that may send nothing any more does not wait for the end of this one.
@@ -50,14 +51,15 @@ class Checks:
             return
         sending.intent = found[0]
         chain = job.chain(sending.intent.number)
+        sending.chain = chain.number
         if sending.prompt != chain.prompt:
             fail(f"{attempt.name} sent {sending.prompt!r} where {chain.prompt!r} is recorded")
         late = self._store.clock() - datetime.fromisoformat(sending.intent.body["at"])
         if late > timedelta(seconds=SEND_WITHIN + CLOCKS_DIFFER):
             fail(f"{attempt.name} sent {late} after its record")
         lost = [each for each in history if each.state == "unknown" and each.number != found[0].number]
-        if len(lost) >= job.allowed:
-            fail(f"{attempt.name} sent although {len(lost)} submissions were lost and {job.allowed} are allowed")
+        if len(lost) >= job.wishes.max_submissions:
+            fail(f"{attempt.name} sent although {len(lost)} submissions were lost")
         for other in self._server.sendings:
             if other.attempt.job is job and self._is_live(other):
                 fail(f"{attempt.name} sent while the request of {other.attempt.name} was under way")
@@ -68,13 +70,13 @@ class Checks:
             return False
         if not sending.process.dead:
             return sending.process.lives
-        if self._record_of(sending).state in {"done", "adopted"}:
+        if any(
+            each.state in {"done", "adopted"} and each.token_and_number == sending.intent.token_and_number
+            for each in sending.attempt.job.history()
+        ):
             return False
         lost_at = datetime.fromisoformat(sending.intent.body["lost_at"])
         return bool(self._store.clock() < lost_at - timedelta(seconds=CLOCKS_DIFFER))
-
-    def _record_of(self, sending: Sending) -> Any:
-        return sending.attempt.job.history()[sending.intent.number - 1]
 
     def ended(self, sending: Sending) -> None:
         """Note that the client knows how its request ended."""
@@ -82,8 +84,7 @@ class Checks:
 
     def _billed(self, sending: Sending) -> None:
         job = sending.attempt.job
-        number = job.chain(sending.intent.number).number
-        of_chain = [each for each in self._paid(job) if job.chain(each.intent.number).number == number]
+        of_chain = [each for each in self._paid(job) if each.chain == sending.chain]
         if len(of_chain) > job.allowed:
             who = [each.attempt.name for each in of_chain]
             self._world.fail(f"{job.name} was paid {len(of_chain)} times by {who}; {job.allowed} are allowed")
@@ -115,16 +116,26 @@ class Checks:
         done = [each for each in job.history() if each.state in {"done", "adopted"}]
         if result.recorded and not done:
             fail(f"{attempt.name} says that it is recorded, and {job.name} has no such record")
+        if not uris:
+            fail(f"{attempt.name} succeeded without a picture")
+            return
         for uri in uris:
             sending = self._made(uri)
             if sending is None:
                 fail(f"{attempt.name} returned {uri}, where no picture of ours is")
             elif sending.attempt.job is not job:
                 fail(f"{attempt.name} returned {uri}, which was made for {sending.attempt.name}")
-            elif sending.prompt != job.wish_of(attempt):
-                fail(f"{attempt.name} returned {uri} of {sending.prompt!r}, wanted was {job.wish_of(attempt)!r}")
-        if not uris:
-            fail(f"{attempt.name} succeeded without a picture")
+            elif sending.prompt not in job.wishes_of(attempt):
+                fail(f"{attempt.name} returned {uri} of {sending.prompt!r}, wanted was {job.wishes_of(attempt)}")
+        if result.recorded:
+            job.taken.add(attempt.epoch)
+
+    def deferred(self, attempt: Any, event: Any) -> None:
+        """Check what a trigger tells, at that moment."""
+        self._world.tell(f"{attempt.name} tells {event}")
+        kept = [each for each in attempt.job.history() if each.number == event["number"]]
+        if not kept or (kept[0].state not in {"done", "adopted"} and "answer" not in event):
+            self._world.fail(f"{attempt.name} tells of {event}, and recorded is {kept}")
 
     def _made(self, uri: str) -> Sending | None:
         """Return the request that made what can be read at this address now."""
@@ -146,7 +157,7 @@ class Checks:
         """Check what is left when nothing happens any more."""
         for job in self.jobs:
             self._check_records(job)
-            for attempt in job.attempts:
+            for attempt in (*job.attempts, *job.collectors):
                 self._check_truth(attempt)
         if limit := self._scenario.daily_credits:
             self._check_budget(limit)

@@ -1,35 +1,18 @@
-"""A task instance and its attempts: retried, killed, cleared, duplicated, and what its records really say."""
+"""A task instance, and what its records really say."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_claid.api.bill import Bill, opened_bill
-from airflow_provider_claid.api.errors import (
-    ClaidBudgetError,
-    ClaidConfigurationError,
-    ClaidError,
-    ClaidInputError,
-    ClaidRecordsError,
-)
-from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.identity import Identity
-from airflow_provider_claid.delivery.job import ImageJob, deliverable, run
-from airflow_provider_claid.delivery.payment import Search
-from airflow_provider_claid.delivery.records.decision import Asked
-from airflow_provider_claid.delivery.records.ledger import Ledger, Terms
-from airflow_provider_claid.delivery.records.submission import fingerprint
-from airflow_provider_claid.delivery.stop import Stop
-from tests.simulation.checks import ATTEMPT
 from tests.simulation.scenario import Wishes
 from tests.simulation.storage import RECORDS, Fenced, Store, fenced_records, object_records
-from tests.simulation.world import Process, World
+from tests.simulation.world import World
 
-CONNECTION = "claid_default"
+if TYPE_CHECKING:
+    from tests.simulation.attempts import Attempt
 
 
 @dataclass(frozen=True)
@@ -75,6 +58,10 @@ class Job:
         self.key = self.identity.key()
         self.allowed = wishes.max_submissions
         self.attempts: list[Attempt] = []
+        self.collectors: list[Attempt] = []
+        """What brings home what a trigger paid for; each belongs to an attempt."""
+        self.taken: set[int] = set()
+        """The epochs for which pictures that are recorded were handed on."""
         self.epoch = 0
         self.prompt = f"{wishes.name} as it was first"
         self.reuse = True
@@ -105,10 +92,18 @@ class Job:
             return None
         return Record(number, body, result if result and result["token"] == body["token"] else None)
 
+    def delete(self, number: int) -> None:
+        """Delete a record, as a person who permits one more submission; its result may be left behind."""
+        if self.fenced:
+            del self.fenced.values[f"claid_submission_{number}"]
+        else:
+            del self._store.objects[f"{RECORDS}/{self.key}/{number}.intent"]
+        self.allowed += 1
+
     def chain(self, number: int) -> Chain:
         """Say which wish a submission is for, by the rules that users are told, whatever its record says."""
         chain = None
-        by_token = {attempt.ledger._token: attempt for attempt in self.attempts if attempt.ledger}
+        by_token = {attempt.ledger._token: attempt for attempt in self.attempts}
         for record in self.history()[:number]:
             asked = by_token[record.token]
             if chain is None:
@@ -120,78 +115,10 @@ class Job:
         assert chain is not None
         return chain
 
-    def wish_of(self, attempt: Attempt) -> str:
-        """Return what an attempt has to deliver: what the first submission of its epoch asked for."""
+    def wishes_of(self, attempt: Attempt) -> set[str]:
+        """Return what an attempt may deliver: what was asked for in its epoch, or else is recorded for that."""
         history = self.history()
         of_epoch = [each for each in history if each.body["epoch"] == attempt.epoch]
-        return self.chain(of_epoch[0].number).prompt if of_epoch else attempt.prompt
-
-
-class Attempt:
-    """One attempt of a task in a process of a worker."""
-
-    def __init__(self, job: Job, process: Process, account: Any, search: Search | None, number: int) -> None:
-        self.job = job
-        self.process = process
-        self.name = f"{job.name}.{number}"
-        self.epoch, self.reuse = job.epoch, job.reuse
-        self.prompt = f"{job.prompt}, at try {number}" if job.wishes.drifts else job.prompt
-        self.sent = 0
-        self.ended = False
-        self.error: BaseException | None = None
-        self.result: Any = None
-        self.bill = Bill()
-        self.stop = Stop()
-        self.ledger = self._ledger(account)
-        self._account = account
-        self._search = search
-        self.task: asyncio.Task[None] | None = None
-
-    def start(self, target: Any, checks: Any, done: Any) -> None:
-        """Begin in the event loop of its process."""
-        context = copy_context()
-        context.run(ATTEMPT.set, self)
-        self.task = self.process.loop.create_task(self._work(target, checks, done), context=context)
-
-    def is_surprising(self) -> bool:
-        """Tell whether it failed in a way that no fault of the simulation explains."""
-        if isinstance(self.error, ClaidBudgetError):
-            return False
-        if isinstance(self.error, ClaidRecordsError) and self.job.fenced and self is not self.job.attempts[-1]:
-            return False
-        if isinstance(self.error, ClaidRecordsError | ClaidConfigurationError | ClaidInputError):
-            return True
-        return not isinstance(self.error, ClaidError | asyncio.CancelledError)
-
-    def _ledger(self, account: Any) -> Ledger:
-        # As hooks.order.Order does, which needs Airflow.
-        wish = fingerprint(self._request(), CONNECTION, account.endpoint.base_url)
-        asked = Asked(self.epoch, wish, self._request(), self.reuse, self.job.wishes.max_submissions)
-        terms = Terms(account.endpoint.timeout, self.job.wishes.own_folder)
-        return Ledger(self.job.records(), self.job.identity, asked, terms)
-
-    def _request(self) -> Any:
-        return check_request(self.prompt, self.job.wishes.images, 5.0, self.job.wishes.output)
-
-    async def _work(self, target: Any, checks: Any, done: Any) -> None:
-        name = self.job.wishes.filename or self.job.key
-        job = ImageJob(
-            self._account,
-            self._request(),
-            name,
-            target,
-            ledger=self.ledger,
-            search=self._search,
-            stop=self.stop,
-            first_try=len(self.job.attempts) == 1,
-        )
-        try:
-            with opened_bill() as self.bill:
-                self.result = await run(job)
-                checks.succeeded(self, self.result, deliverable(self.result, "keep"))
-        except BaseException as error:  # noqa: BLE001 - also a cancellation is looked at
-            self.error = error
-            checks.failed(self, error)
-        finally:
-            self.ended = True
-            done(self)
+        if of_epoch:
+            return {self.chain(of_epoch[0].number).prompt, attempt.prompt}
+        return {each.prompt for each in self.attempts if each.epoch == attempt.epoch}

@@ -15,6 +15,7 @@ from airflow_provider_claid.delivery.records import ledger
 from airflow_provider_claid.delivery.records import store as records
 from airflow_provider_claid.pacing import fallback, pacer, slot
 from airflow_provider_claid.pacing import store as schedules
+from tests.simulation import deferred
 from tests.simulation.storage import Store, folder_of
 from tests.simulation.threads import Pool
 from tests.simulation.world import World
@@ -31,7 +32,7 @@ def patched(world: World, store: Store) -> Iterator[None]:
         (ledger, "uuid", identifiers),
         (pacer, "ThreadPoolExecutor", Pool),
         (job, "open_folder", lambda target, _: folder_of(store, target)),
-        *((module, "time", time) for module in (answers, fallback, slot, schedules)),
+        *((place, "time", time) for place in (answers, fallback, slot, schedules, deferred.module())),
     )
     state = random.getstate()
     random.seed(world.seed)

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
+import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import httpx
-
-from airflow_provider_claid.api import client
-from airflow_provider_claid.api.endpoint import Endpoint
-from airflow_provider_claid.delivery.account import Account
-from airflow_provider_claid.delivery.checks import parse_target
-from airflow_provider_claid.delivery.payment import Search
-from airflow_provider_claid.delivery.threads import in_thread
-from airflow_provider_claid.delivery.watching.report import Report
-from airflow_provider_claid.pacing import pacer
-from airflow_provider_claid.pacing.fallback import FallbackStore
-from tests.simulation.checks import Checks
-from tests.simulation.jobs import Attempt, Job
-from tests.simulation.pacing import SharedSchedule
+from tests.simulation.attempts import Attempt
+from tests.simulation.deployment import Deployment
+from tests.simulation.jobs import Job
 from tests.simulation.patches import patched
-from tests.simulation.scenario import draw
-from tests.simulation.server import BUCKET, FOLDER, Server
-from tests.simulation.storage import Store
-from tests.simulation.transport import Transport
-from tests.simulation.world import START, Process, World
+from tests.simulation.scenario import Scenario, draw
+from tests.simulation.world import START, World
 
-ACCOUNT = "simulated"
 HOUR = 3600.0
 PERSON = 15.0
 """Seconds that a person needs at least to clear a task: longer than clocks differ."""
+WAITED = 600.0
+"""Seconds after the last request before a person permits another."""
 
 
 @dataclass(frozen=True)
@@ -51,188 +36,152 @@ class Outcome:
 def simulate(seed: int, tell: Callable[[str], None] | None = None) -> Outcome:
     """Run one seed."""
     world = World(seed, tell)
-    try:
-        run = Run(world)
-        with patched(world, run.store):
+    scenario = draw(world.random)
+    world.tell(f"{scenario}")
+    deployment = Deployment(world, scenario)
+    run = Run(world, scenario, deployment)
+    with patched(world, deployment.store):
+        try:
             run.begin()
             world.run()
             if not world.faults:
                 run.end()
+        except Exception as error:  # noqa: BLE001 - a seed that breaks the simulation is to be looked at too
+            world.fail(f"the simulation broke: {error!r} {traceback.format_exc()}")
+        finally:
             world.end()
-    finally:
-        world.end()
-        for process in world.processes:
-            client._clients.pop(process.loop, None)
-            pacer._pacers.pop(process.loop, None)
-        pacer._stores.clear()
+            deployment.close()
     world.counters["runs"] += 1
     return Outcome(seed, world.faults, world.counters, world.now - START, world.steps)
 
 
 class Run:
-    """The world of a seed, and the people and schedulers in it."""
+    """The scheduler that begins attempts, what kills and cancels them, and the people who clear tasks."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.scenario = draw(world.random)
-        world.tell(f"{self.scenario}")
-        weather = self.scenario.weather
-        self.store = Store(world, weather.store)
-        self.server = Server(world, self.store, self.scenario.pace, weather.server)
-        self.checks = Checks(world, self.store, self.server, self.scenario)
-        self._schedule = SharedSchedule(world, weather.pacing)
-        self._spare = SharedSchedule(world)
-        self._processes = itertools.count(1)
-        self._shared: Process | None = None
-        self._book_others()
-
-    def _book_others(self) -> None:
-        """Let others have used the account in the last minute."""
-        pace, count = self.scenario.pace, self.scenario.booked
-        spacing = self._schedule.schedule.spacing(pace)
-        count = min(count, pace.per_minute, int(59.0 / spacing))
-        first = self.world.now - spacing * count
-        for number in range(count):
-            self._schedule.schedule.book(first + number * spacing, pace)
-            self.server.arrivals.append(self._schedule.schedule.bookings[-1])
+    def __init__(self, world: World, scenario: Scenario, deployment: Deployment) -> None:
+        self._world = world
+        self._dice = world.random
+        self._scenario = scenario
+        self._deployment = deployment
 
     def begin(self) -> None:
         """Begin every job."""
-        for wishes in self.scenario.jobs:
-            job = Job(self.world, wishes, self.store, self.scenario.weather.store)
-            if job.fenced:
-                job.fenced.on_record = self.checks.record
-            self.checks.jobs.append(job)
-            self.world.after(self.world.random.random() * 3.0, partial(self._attempt, job))
+        for wishes in self._scenario.jobs:
+            job = self._deployment.job(wishes)
+            self._world.after(self._dice.random() * 3.0, partial(self._begin_attempt, job))
 
     def end(self) -> None:
-        """Check what is left."""
-        counters = self.world.counters
-        self.checks.end()
-        for job in self.checks.jobs:
+        """Check what is left, and count."""
+        checks, counters = self._deployment.checks, self._world.counters
+        checks.end()
+        for job in checks.jobs:
             for record in job.history():
                 counters[f"recorded_{record.state}"] += 1
-            for attempt in job.attempts:
+            for attempt in (*job.attempts, *job.collectors):
                 counters["succeeded"] += attempt.result is not None and attempt.error is None
                 counters["reused"] += attempt.result is not None and attempt.result.reused
                 counters["errors"] += attempt.error is not None
                 counters[type(attempt.error).__name__] += attempt.error is not None
 
-    def _attempt(self, job: Job) -> None:
-        """Begin an attempt, and decide what is to become of it."""
-        dice, weather, world = self.world.random, self.scenario.weather, self.world
-        process = self._process(job)
-        number = len(job.attempts) + 1
-        attempt = Attempt(job, process, self._account(job, process), self._search(job, process), number)
+    def _begin_attempt(self, job: Job) -> None:
+        if len(job.attempts) >= job.wishes.attempts:
+            return
+        weather, counters = self._scenario.weather, self._world.counters
+        means = self._deployment.means(job, deferred=job.wishes.deferred)
+        attempt = Attempt(job, means, len(job.attempts) + 1, deferred=job.wishes.deferred)
+        if attempt.deferred and self._world.chance(0.2):
+            attempt.deadline = self._world.wall().timestamp() + self._dice.choice((10.0, 100.0)) * self._dice.random()
         job.attempts.append(attempt)
-        world.counters["attempts"] += 1
-        world.counters["fenced"] += job.fenced is not None
-        world.tell(f"{attempt.name} begins in {process.name}, epoch {attempt.epoch}, wants {attempt.prompt!r}")
-        target = parse_target("s3://copies/", None) if job.wishes.save else None
-        attempt.start(target, self.checks, self._ended)
-        if process.kill_at is None and world.chance(weather.kills):
+        counters["attempts"] += 1
+        counters["fenced"] += job.fenced is not None
+        counters["deferred"] += attempt.deferred
+        self._start(attempt)
+        if self._world.chance(weather.rivals):
+            delay = self._dice.choice((0.0, 0.1, 5.0, 100.0)) * self._dice.random()
+            self._world.after(delay, partial(self._rival, job))
+
+    def _start(self, attempt: Attempt) -> None:
+        """Start an attempt, and decide what is to become of it."""
+        dice, weather, process = self._dice, self._scenario.weather, attempt.process
+        self._world.tell(f"{attempt.name} begins in {process.name}, epoch {attempt.epoch}, wants {attempt.prompt!r}")
+        attempt.start(self._deployment.checks, self._ended)
+        process.on_death.append(partial(self._killed, attempt))
+        if process.kill_at is None and self._world.chance(weather.kills):
             process.kill_at = process.handles + 1 + int(dice.choice((40, 120, 400)) * dice.random())
-            process.on_death.append(partial(self._killed, attempt))
-        if process.stop_at is None and world.chance(weather.stops):
+        if process.stop_at is None and self._world.chance(weather.stops):
             process.stop_at = (process.handles + 1 + int(150 * dice.random()), dice.choice((1.0, 40.0, 400.0)))
-        if world.chance(weather.cancels):
-            world.after(dice.choice((2.0, 30.0, 200.0)) * dice.random(), partial(self._cancel, attempt))
-        if world.chance(weather.rivals) and len(job.attempts) < job.wishes.attempts:
-            world.after(dice.choice((0.0, 0.1, 5.0, 100.0)) * dice.random(), partial(self._rival, job))
-
-    def _process(self, job: Job) -> Process:
-        dice = self.world.random
-        if self._shared and self._shared.lives and self.scenario.shared_process:
-            return self._shared
-        skew = (dice.random() - 0.5) * 10.0
-        self._shared = process = Process(self.world, f"process{next(self._processes)}", skew)
-        folder = Path(process.name)
-        pacer._stores[ACCOUNT, folder] = FallbackStore(self._schedule, self._spare)
-        transport = Transport(process, self.server, self.checks, self.scenario.weather.network)
-        client._clients[process.loop] = httpx.AsyncClient(transport=transport, trust_env=False)
-        return process
-
-    def _account(self, job: Job, process: Process) -> Account:
-        endpoint = Endpoint("key", "https://api.test", job.wishes.timeout)
-        return Account(ACCOUNT, endpoint, self.scenario.pace, Path(process.name), self.scenario.daily_credits)
-
-    def _search(self, job: Job, process: Process) -> Search | None:
-        if job.wishes.output is None:
-            return None
-        return Search(partial(Look, self.store), job.wishes.search_seconds)
+        if self._world.chance(weather.cancels):
+            self._world.after(dice.choice((2.0, 30.0, 200.0)) * dice.random(), partial(self._cancel, attempt))
 
     def _cancel(self, attempt: Attempt) -> None:
         """Cancel an attempt as Airflow does, and kill its process if that does not end it."""
         if attempt.ended or attempt.process.dead or attempt.task is None:
             return
-        self.world.counters["cancelled"] += 1
-        self.world.tell(f"{attempt.name} is cancelled")
-        attempt.stop.asked = self.world.chance(0.7)
+        self._world.counters["cancelled"] += 1
+        self._world.tell(f"{attempt.name} is cancelled")
+        attempt.stop.asked = self._world.chance(0.7)
         attempt.task.cancel()
-        self.world.after(self.world.random.choice((1.0, 60.0)), partial(self._end_by_force, attempt))
+        self._world.after(self._dice.choice((1.0, 60.0, 400.0)), partial(self._end_by_force, attempt))
 
     def _end_by_force(self, attempt: Attempt) -> None:
-        if not attempt.ended and not attempt.process.dead:
+        if not attempt.ended:
             attempt.process.die()
-            self._killed(attempt)
 
     def _rival(self, job: Job) -> None:
         """Begin another attempt while one may be under way: it was thought dead, or two were started."""
-        if len(job.attempts) < job.wishes.attempts:
-            if any(not each.ended and each.process.lives for each in job.attempts):
-                self.world.counters["zombies"] += 1
-            self._attempt(job)
+        self._world.counters["zombies"] += self._is_busy(job)
+        self._begin_attempt(job)
+
+    def _is_busy(self, job: Job) -> bool:
+        return any(not each.ended and not each.process.dead for each in (*job.attempts, *job.collectors))
+
+    def _is_over(self, job: Job) -> bool:
+        """Tell whether what is lost is lost: a person has waited, and looked into the folder."""
+        sent = [each.at for each in self._deployment.server.sendings if each.attempt.job is job]
+        return not self._is_busy(job) and self._world.now > max(sent, default=0.0) + WAITED
 
     def _killed(self, attempt: Attempt) -> None:
         if not attempt.ended:
             self._go_on(attempt.job, success=False)
 
     def _ended(self, attempt: Attempt) -> None:
-        self.world.after(0.0, partial(self._go_on, attempt.job, success=attempt.error is None))
+        if attempt.deferred and attempt.event is not None:
+            self._world.after(0.1 + 5.0 * self._dice.random(), partial(self._bring_home, attempt))
+        else:
+            self._world.after(0.0, partial(self._go_on, attempt.job, success=attempt.error is None))
+
+    def _bring_home(self, attempt: Attempt) -> None:
+        """Let a worker collect what a trigger has paid for."""
+        collector = attempt.collector(self._deployment.means(attempt.job))
+        attempt.job.collectors.append(collector)
+        self._world.counters["collected"] += 1
+        self._start(collector)
 
     def _go_on(self, job: Job, *, success: bool) -> None:
-        """Retry what failed; now and then a person clears the task, with another wish perhaps."""
-        dice, world = self.world.random, self.world
-        if len(job.attempts) >= job.wishes.attempts:
-            return
-        delay = dice.choice((0.5, 10.0, 300.0)) * dice.random()
-        if self.scenario.long_gaps:
-            delay += dice.random() * 30 * HOUR
-        if success or world.chance(0.2):
-            world.after(delay + PERSON, partial(self._clear, job))
+        """Retry what failed; now and then a person clears the task."""
+        delay = self._dice.choice((0.5, 10.0, 300.0)) * self._dice.random()
+        if self._dice.random() < 0.1:
+            delay += WAITED
+        if self._scenario.long_gaps:
+            delay += self._dice.random() * 30 * HOUR
+        if success or self._world.chance(0.2):
+            self._world.after(delay + PERSON, partial(self._clear, job))
         else:
-            world.after(delay, partial(self._retry, job))
-
-    def _retry(self, job: Job) -> None:
-        if len(job.attempts) < job.wishes.attempts:
-            self._attempt(job)
+            self._world.after(delay, partial(self._begin_attempt, job))
 
     def _clear(self, job: Job) -> None:
-        dice = self.world.random
+        """Clear a task as a person does: with another wish perhaps, or after permitting one more submission."""
         if len(job.attempts) >= job.wishes.attempts:
             return
-        self.world.counters["cleared"] += 1
+        self._world.counters["cleared"] += 1
+        history = job.history()
+        if history and history[-1].state == "unknown" and self._is_over(job) and self._world.chance(0.5):
+            self._world.counters["permitted"] += 1
+            self._world.tell(f"submission {history[-1].number} of {job.name} is deleted")
+            job.delete(history[-1].number)
         job.epoch += 1
-        job.reuse = dice.random() < 0.7
-        if dice.random() < 0.4:
+        job.reuse = self._dice.random() < 0.7
+        if self._dice.random() < 0.4:
             job.prompt = f"{job.name} as it was wished in epoch {job.epoch}"
-        self.world.tell(f"{job.name} is cleared: {job.prompt!r}, reuse={job.reuse}")
-        self._attempt(job)
-
-
-class Look:
-    """The watch over a connected folder."""
-
-    def __init__(self, store: Store, folder: str, count: int, since: datetime | None) -> None:
-        self._store = store
-        self._folder = f"{BUCKET}{folder.removeprefix(FOLDER)}"
-        self._report = Report(count, where=folder)
-        self._since = since.replace(microsecond=0) if since else None
-
-    async def look(self) -> Report:
-        """Look once; what may pass is in the report."""
-        try:
-            paths = await in_thread(self._store.listed, self._folder, self._since)
-        except OSError as fault:
-            return replace(self._report, missing={self._folder: str(fault)})
-        return replace(self._report, delivered=tuple(f"s3://{path}" for path in paths))
+        self._world.tell(f"{job.name} is cleared: {job.prompt!r}, reuse={job.reuse}")
+        self._begin_attempt(job)

@@ -41,7 +41,10 @@ class Wishes:
     attempts: int
     search_seconds: float
     drifts: bool
-    """True where its template renders differently at each try."""
+    """True where its template renders differently at every other try."""
+    deferred: bool
+    stale: bool
+    """True where pictures of the same names, of an earlier run, are where the copies go."""
 
 
 @dataclass(frozen=True)
@@ -101,4 +104,6 @@ def _wishes(dice: Random, name: str, fenced: bool) -> Wishes:
         attempts=dice.choice((1, 2, 2, 3, 4)),
         search_seconds=dice.choice((0.0, 30.0, 120.0)),
         drifts=dice.random() < 0.15,
+        deferred=not fenced and dice.random() < 0.3,
+        stale=dice.random() < 0.3,
     )

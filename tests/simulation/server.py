@@ -27,6 +27,7 @@ class Sending:
     body: dict[str, Any]
     at: float
     intent: Any = None
+    chain: int = 0
     ended: bool = False
     billed: bool = False
     abandoned: bool = False

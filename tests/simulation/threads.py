@@ -94,7 +94,7 @@ class Pool:
 
 @dataclass
 class Line:
-    """A connection on which one thing is done after the other; `free_at` is when the last has reached the far end."""
+    """A connection on which one thing is asked after the other was answered, at `free_at`."""
 
     free_at: float = 0.0
 
@@ -111,8 +111,8 @@ def remote(world: World, effect: Callable[[], Any], trouble: float, line: Line |
         return effect()
     trip = _trip(world, trouble)
     if line:
-        trip.go = max(trip.go, line.free_at - world.now)
-        line.free_at = world.now + trip.go
+        trip.go += max(0.0, line.free_at - world.now)
+        line.free_at = world.now + trip.go + trip.back
     survives = world.chance(0.5)
 
     def arrive() -> None:

@@ -109,6 +109,8 @@ class World:
         """Dispose of what is left; nothing that runs in it can have an effect any more."""
         self.over = True
         for process in self.processes:
+            process.on_death.clear()
+        for process in self.processes:
             process.die()
             process.loop.dispose()
         for thread in self.threads:

@@ -28,10 +28,8 @@ from airflow_provider_claid.pacing.slot import Slot
 from tests.simulation.__main__ import MUST_HAPPEN, missing
 from tests.simulation.runs import simulate
 
-SEEDS = 500
+SEEDS = 400
 CAUGHT_WITHIN = 1_000
-RARE = {"an end is written over a better one": 3_300}
-"""Where to begin to look for what is found once in a thousand seeds."""
 
 
 @pytest.fixture(autouse=True)
@@ -157,5 +155,4 @@ SABOTAGE = {
 @pytest.mark.parametrize("what", SABOTAGE)
 def test_what_is_broken_on_purpose_is_found(monkeypatch, what):
     monkeypatch.setattr(*SABOTAGE[what])
-    first = RARE.get(what, 0)
-    assert any(simulate(seed).faults for seed in range(first, first + CAUGHT_WITHIN)), f"{what}, and nobody saw it"
+    assert any(simulate(seed).faults for seed in range(CAUGHT_WITHIN)), f"{what}, and nobody saw it"

@@ -91,6 +91,11 @@ def is_refused_create(error: BaseException) -> bool:
     return any(isinstance(link, FileExistsError) or _status(link) == 412 for link in _chain(error))
 
 
+def is_empty(error: BaseException) -> bool:
+    """Tell whether a store has nothing from the first byte on: an empty object has no range."""
+    return any(_status(link) == 416 for link in _chain(error))
+
+
 def is_denied(error: BaseException) -> bool:
     """Tell whether a store forbade it, which S3 also says of what is not there to those who may not list."""
     return any(isinstance(link, PermissionError) or _status(link) == 403 for link in _chain(error))

@@ -38,9 +38,9 @@ class Store:
     def pipe_file(self, path: str, data: bytes, mode: str = "overwrite", **_: Any) -> None:
         remote(self._world, lambda: self.put(path, data, exclusive=mode == "create"), self._trouble)
 
-    def cat_file(self, path: str) -> bytes:
+    def cat_file(self, path: str, start: int = 0) -> bytes:
         found: Object = remote(self._world, lambda: self._get(path), self._trouble)
-        return found.data
+        return found.data[start:]
 
     def _get(self, path: str) -> Object:
         if path not in self.objects:

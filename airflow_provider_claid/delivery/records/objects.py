@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError
 from airflow_provider_claid.delivery.checks import Target
-from airflow_provider_claid.delivery.store_errors import StoreBusyError, is_denied, is_refused_create, store_errors
+from airflow_provider_claid.delivery.store_errors import (
+    StoreBusyError,
+    is_denied,
+    is_empty,
+    is_refused_create,
+    store_errors,
+)
 
 RIGHTS = "to put and to get (S3: PutObject, GetObject)"
 FIELD = "records_path"
@@ -142,13 +148,19 @@ class StoreObjects:
 
     def get(self, name: str) -> bytes | None:
         """
-        Get; an absent object counts as absent also where the store answers 403 for it.
+        Get, in one request; an absent object counts as absent also where the store answers 403 for it.
 
         S3 does that without the right to list. Where reading is forbidden altogether, the claim that follows tells.
         """
         try:
             with self._errors(name):
-                return bytes(self._fs.cat_file(self._path(name)))
+                try:
+                    # From 0: s3fs asks for the size of what is read without a range first, and lists if it is absent.
+                    return bytes(self._fs.cat_file(self._path(name), start=0))
+                except Exception as cause:
+                    if is_empty(cause):
+                        return b""
+                    raise
         except FileNotFoundError:
             return None
         except ClaidConfigurationError as fault:

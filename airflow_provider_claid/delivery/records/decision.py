@@ -101,12 +101,12 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     overruled = same_epoch and changed
     unknown = [submission for submission in history if submission.state == "unknown"]
     job = [submission for submission in history if submission.intent.first == first]
-    times = 1 + sum(submission.state == "unknown" for submission in job)
+    paid = sum(submission.state != "unbilled" for submission in job)
     if delivered := [submission for submission in job if submission.delivered]:
-        return Use(delivered[-1], times, overruled)
+        return Use(delivered[-1], paid, overruled)
     left = asked.max_submissions - len(unknown)
     wish = (last.request, last.fingerprint) if goes_on else (asked.request, asked.fingerprint)
-    send = Send(last.number + 1, first, *wish, left - 1, overruled, times)
+    send = Send(last.number + 1, first, *wish, left - 1, overruled, paid + 1)
     own = [submission for submission in job if submission.state == "unknown"]
     if own or left <= 0:
         return Lost((own or unknown)[-1], bool(own), send if left > 0 else None)

@@ -76,6 +76,7 @@ def taken(submission, epoch):
         ([LOST], asks("bbb", epoch=1, max_submissions=2), sends(2, first=2, prompt="bbb")),
         ([LOST], asks(epoch=1, reuse=False), Lost(LOST, own=False, next=None)),
         ([LOST, made(2, "done")], asks(), Use(made(2, "done"), 2)),
+        ([made(1, "adopted"), made(2, "done")], asks(), Use(made(2, "done"), 2)),
         ([LOST, made(2, "unbilled")], asks(max_submissions=2), Lost(LOST, own=True, next=sends(3, times=2))),
         ([taken(DONE, 2)], asks("bbb", epoch=2), Use(taken(DONE, 2), 1, overruled=True)),
         ([taken(DONE, 2)], asks("bbb", epoch=3), sends(2, first=2, prompt="bbb")),

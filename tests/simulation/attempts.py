@@ -61,6 +61,8 @@ class Attempt:
         self.ended = False
         self.error: BaseException | None = None
         self.result: Any = None
+        self.uris: list[str] = []
+        self.begun_at = 0.0
         self.bill = Bill()
         self.stop = Stop()
         self.ledger = self._ledger()
@@ -76,6 +78,7 @@ class Attempt:
 
     def start(self, checks: Checks, done: Callable[[Attempt], None]) -> None:
         """Begin in the event loop of its process."""
+        self.begun_at = self.process.world.now
         context = copy_context()
         context.run(ATTEMPT.set, self)
         self.task = self.process.loop.create_task(self._work(checks, done), context=context)

@@ -119,6 +119,8 @@ class Checks:
         if not uris:
             fail(f"{attempt.name} succeeded without a picture")
             return
+        self._check_times(attempt, result, done)
+        attempt.uris = uris
         for uri in uris:
             sending = self._made(uri)
             if sending is None:
@@ -129,6 +131,20 @@ class Checks:
                 fail(f"{attempt.name} returned {uri} of {sending.prompt!r}, wanted was {job.wishes_of(attempt)}")
         if result.recorded:
             job.taken.add(attempt.epoch)
+
+    def _check_times(self, attempt: Any, result: Any, done: list[Any]) -> None:
+        """Check how often an attempt says that its pictures may have been paid for."""
+        job = attempt.job
+        recorded = {each.token_and_number for each in job.history()}
+        chain = job.chain(done[-1].number).number if done else 0
+        # Not those of attempts that began meanwhile, or were deleted by a person.
+        paid = [
+            each
+            for each in self._paid(job)
+            if each.chain == chain and each.at < attempt.begun_at and each.intent.token_and_number in recorded
+        ]
+        if result.submissions < len(paid):
+            self._world.fail(f"{attempt.name} was paid {len(paid)} times, and says {result.submissions}")
 
     def deferred(self, attempt: Any, event: Any) -> None:
         """Check what a trigger tells, at that moment."""
@@ -157,10 +173,20 @@ class Checks:
         """Check what is left when nothing happens any more."""
         for job in self.jobs:
             self._check_records(job)
+            self._check_copies(job)
             for attempt in (*job.attempts, *job.collectors):
                 self._check_truth(attempt)
         if limit := self._scenario.daily_credits:
             self._check_budget(limit)
+
+    def _check_copies(self, job: Any) -> None:
+        """Check that what the last wish has brought home is still there."""
+        latest = max(each.epoch for each in job.attempts)
+        for attempt in (*job.attempts, *job.collectors):
+            for uri in attempt.uris if attempt.epoch == latest else ():
+                sending = self._made(uri)
+                if uri.startswith("s3:") and (sending is None or sending.prompt not in job.wishes_of(attempt)):
+                    self._world.fail(f"{attempt.name} returned {uri}, and something else is there now")
 
     def _check_truth(self, attempt: Any) -> None:
         if attempt.process.dead and not attempt.ended:

@@ -73,6 +73,7 @@ class SQLiteStore(ScheduleStore):
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         self._durable = False
+        self._at_rest = "OFF"
         self._last_seen = Schedule()
         self._last_budget = Budget()
         self._budget_of: tuple[int, int] | None = None
@@ -132,16 +133,20 @@ class SQLiteStore(ScheduleStore):
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.01)
-        connection.execute("PRAGMA synchronous=NORMAL")
-        self._durable = False
         for table in _TABLES:
             connection.execute(table)
+        # A schedule does not outlive a boot, so nothing is gained by waiting for the disk. Where credits are kept, a
+        # checkpoint moves what others have made durable, and must wait.
+        counted = connection.execute("SELECT 1 FROM budget LIMIT 1").fetchone()
+        self._at_rest = "NORMAL" if counted else "OFF"
+        connection.execute(f"PRAGMA synchronous={self._at_rest}")
+        self._durable = False
 
     def _sync(self, connection: sqlite3.Connection, *, durable: bool) -> None:
-        """Let commits of credits wait for the disk; a schedule does not outlive a boot, so those of it do not."""
+        """Let commits of credits wait for the disk, and from then on checkpoints too."""
         if durable != self._durable:
-            # Not OFF: a checkpoint, which moves what others have made durable, must wait for the disk.
-            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._at_rest = "NORMAL"
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else self._at_rest}")
             self._durable = durable
 
     def _identity(self) -> tuple[int, int] | None:

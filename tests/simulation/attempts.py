@@ -56,7 +56,7 @@ class Attempt:
         self.prompt = f"{job.prompt}, rendered {number % 2}" if job.wishes.drifts else job.prompt
         self.deferred = deferred
         self.deadline: float | None = None
-        self.must_not_pay = self.epoch in job.taken
+        self.must_not_pay = job.is_settled(self.epoch)
         self.event: Mapping[str, Any] | None = None
         self.ended = False
         self.error: BaseException | None = None

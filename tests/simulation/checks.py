@@ -57,7 +57,8 @@ class Checks:
         late = self._store.clock() - datetime.fromisoformat(sending.intent.body["at"])
         if late > timedelta(seconds=SEND_WITHIN + CLOCKS_DIFFER):
             fail(f"{attempt.name} sent {late} after its record")
-        lost = [each for each in history if each.state == "unknown" and each.number != found[0].number]
+        # What it has given up itself did not leave, though another may have noted it as lost by now.
+        lost = [each for each in history if each.state == "unknown" and each.token != token]
         if len(lost) >= job.wishes.max_submissions:
             fail(f"{attempt.name} sent although {len(lost)} submissions were lost")
         for other in self._server.sendings:
@@ -127,10 +128,10 @@ class Checks:
                 fail(f"{attempt.name} returned {uri}, where no picture of ours is")
             elif sending.attempt.job is not job:
                 fail(f"{attempt.name} returned {uri}, which was made for {sending.attempt.name}")
-            elif sending.prompt not in job.wishes_of(attempt):
+            elif attempt.epoch == job.epoch and sending.prompt not in job.wishes_of(attempt):
                 fail(f"{attempt.name} returned {uri} of {sending.prompt!r}, wanted was {job.wishes_of(attempt)}")
-        if result.recorded:
-            job.taken.add(attempt.epoch)
+        if result.recorded and (sending := self._made(uris[0])):
+            job.taken.setdefault(attempt.epoch, sending.prompt)
 
     def _check_times(self, attempt: Any, result: Any, done: list[Any]) -> None:
         """Check how often an attempt says that its pictures may have been paid for."""

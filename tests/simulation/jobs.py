@@ -60,8 +60,8 @@ class Job:
         self.attempts: list[Attempt] = []
         self.collectors: list[Attempt] = []
         """What brings home what a trigger paid for; each belongs to an attempt."""
-        self.taken: set[int] = set()
-        """The epochs for which pictures that are recorded were handed on."""
+        self.taken: dict[int, str] = {}
+        """The epochs for which pictures that are recorded were handed on, and what these were asked for by."""
         self.epoch = 0
         self.prompt = f"{wishes.name} as it was first"
         self.reuse = True
@@ -114,6 +114,11 @@ class Job:
                 chain = Chain(record.number, asked.prompt, asked.epoch)
         assert chain is not None
         return chain
+
+    def is_settled(self, epoch: int) -> bool:
+        """Tell whether no attempt of this epoch may pay any more: two at once may both have begun on their own wish."""
+        sent = (each.body["request"]["input"] for each in self.history() if each.body["epoch"] == epoch)
+        return epoch in self.taken and all(prompt == self.taken[epoch] for prompt in sent)
 
     def wishes_of(self, attempt: Attempt) -> set[str]:
         """Return what an attempt may deliver: what was asked for in its epoch, or else is recorded for that."""

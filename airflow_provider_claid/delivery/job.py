@@ -35,6 +35,9 @@ from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
 
+FRESH_SECONDS = 30.0
+"""Seconds from when the record was read after which a copy asks it again whether it is still wanted."""
+
 
 @dataclass(frozen=True)
 class ImageJob:
@@ -164,13 +167,13 @@ def deliverable(result: JobResult, on_filtered: OnFiltered) -> list[str]:
 
 
 async def _deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult:
-    result = paid.result
+    result, read_at = paid.result, asyncio.get_running_loop().time()
     if (came := len(result.images)) < (asked := job.request.options.number_of_images):
         log.warning("Claid gave %d of %d pictures.", came, asked)
     if folder is None:
         pictures = tuple(_as_it_is(image, result) for image in result.images)
     else:
-        copies = (_copy(job, paid, folder, number) for number in range(1, came + 1))
+        copies = (_copy(job, paid, folder, number, read_at) for number in range(1, came + 1))
         pictures = tuple(await asyncio.gather(*copies))
     kept = job.ledger is not None and paid.unkept is None
     return JobResult(result.request_id, came * CREDITS_PER_IMAGE, pictures, paid.times, paid.reused, kept)
@@ -191,7 +194,7 @@ def _is_there_yet(picture: Picture) -> bool:
     return picture.expires_at is None or clock.now() < datetime.fromisoformat(picture.expires_at)
 
 
-async def _copy(job: ImageJob, paid: Paid, folder: Folder, number: int) -> Picture:
+async def _copy(job: ImageJob, paid: Paid, folder: Folder, number: int, read_at: float) -> Picture:
     image, name, result = paid.result.images[number - 1], f"{job.name}-{number}", paid.result
     try:
         # An earlier attempt may have put it there already, and temporary addresses die.
@@ -199,6 +202,7 @@ async def _copy(job: ImageJob, paid: Paid, folder: Folder, number: int) -> Pictu
             return _picture(*found)
         fetched = await fetch(image, allow_loopback=job.account.endpoint.is_loopback)
         name = f"{name}.{fetched.header.extension}"
+        await _require_wanted(job, paid, read_at)
         uri = await in_thread(folder.publish, name, fetched.data, fetched.header.mime)
         current_bill().copies += 1
         return _picture(uri, fetched)
@@ -206,6 +210,14 @@ async def _copy(job: ImageJob, paid: Paid, folder: Folder, number: int) -> Pictu
         reason = cause.message if isinstance(cause, ClaidError) else f"{type(cause).__name__}: {cause}"
         log.warning("Picture %d of request %s was not delivered: %s", number, result.request_id, reason)
         return Picture(image.uri, expires_at=_expiry(result), error=reason)
+
+
+async def _require_wanted(job: ImageJob, paid: Paid, read_at: float) -> None:
+    """Raise where a task that stood still meanwhile would put its pictures over those of a later wish."""
+    if job.ledger is None or paid.number is None or asyncio.get_running_loop().time() < read_at + FRESH_SECONDS:
+        return
+    if await job.ledger.is_overtaken(paid.number):
+        raise ClaidPictureError("a later attempt asked for another picture of this name", billed="yes")
 
 
 def _picture(uri: str, fetched: Fetched) -> Picture:

@@ -128,7 +128,8 @@ class ObjectFolder:
         """Get an object, unless it is older; S3 denies what is not there to those who may not list."""
         path = f"{self._root}/{name}"
         try:
-            data = bytes(self._fs.cat_file(path))
+            # From 0: s3fs asks for the size of what is read without a range first.
+            data = bytes(self._fs.cat_file(path, start=0))
             modified = modified_at(self._fs.info(path))
         except (FileNotFoundError, PermissionError):
             return None

@@ -137,7 +137,9 @@ class Checks:
         """Check how often an attempt says that its pictures may have been paid for."""
         job = attempt.job
         recorded = {each.token_and_number for each in job.history()}
-        chain = job.chain(done[-1].number).number if done else 0
+        # What it could not write down itself is not in the history.
+        last = attempt.ledger.last if attempt.ledger.last and not result.recorded else done[-1] if done else None
+        chain = job.chain(last.number).number if last else 0
         # Not those of attempts that began meanwhile, or were deleted by a person.
         paid = [
             each

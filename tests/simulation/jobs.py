@@ -124,6 +124,10 @@ class Job:
         """Return what an attempt may deliver: what was asked for in its epoch, or else is recorded for that."""
         history = self.history()
         of_epoch = [each for each in history if each.body["epoch"] == attempt.epoch]
+        # Another attempt at the same time may have taken what it found as its own.
+        taken = {
+            each.body["request"]["input"] for each in history if each.result and each.result["epoch"] == attempt.epoch
+        }
         if of_epoch:
-            return {self.chain(of_epoch[0].number).prompt, attempt.prompt}
+            return {self.chain(of_epoch[0].number).prompt, attempt.prompt} | taken
         return {each.prompt for each in self.attempts if each.epoch == attempt.epoch}

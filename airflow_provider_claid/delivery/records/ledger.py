@@ -125,6 +125,15 @@ class Ledger:
         """Read all submissions of the job."""
         return await self._step(lambda: list(history(self.records)))
 
+    async def is_overtaken(self, number: int) -> bool:
+        """Tell whether another wish of this task has been recorded since this submission; False if nobody can tell."""
+        try:
+            found = await self.history()
+        except ClaidError:
+            return False
+        first = next((each.intent.first for each in found if each.number == number), None)
+        return first is not None and found[-1].intent.first > first
+
     async def submit(self, send: Callable[[GenerateRequest, Door], Awaitable[Answer]], door: Door) -> Answer:
         """
         Claim, send through the door, and note what became of it; raises what `send` raises.

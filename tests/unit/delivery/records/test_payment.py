@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,70 +25,15 @@ from airflow_provider_claid.api.errors import (
 from airflow_provider_claid.api.models import GeneratedImage
 from airflow_provider_claid.delivery import clock, payment, sync
 from airflow_provider_claid.delivery import generate as generate_module
-from airflow_provider_claid.delivery.checks import check_request, parse_target
-from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery import job as job_module
+from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.job import ImageJob, run
 from airflow_provider_claid.delivery.payment import pay
 from airflow_provider_claid.delivery.records import ledger as ledger_module
-from airflow_provider_claid.delivery.records.objects import LocalObjects, open_objects
-from airflow_provider_claid.delivery.records.store import ObjectRecords, history
-from airflow_provider_claid.delivery.records.submission import Intent, Result
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
-from airflow_provider_claid.hooks.order import Order
-
-IDENTITY = Identity("shop", "monday", "bicycle")
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    monkeypatch.setattr(generate_module, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(ledger_module, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(payment, "LOOK_EVERY", 0.02)
-
-
-class Job:
-    """A task instance: each `pay` is an attempt of it."""
-
-    def __init__(self, sandbox, account, place, identity=IDENTITY):
-        self.sandbox, self.account, self.identity = sandbox, account, identity
-        self.records = ObjectRecords(open_objects(parse_target(f"file://{place}/", None)), identity.key())
-        self.folder = place / identity.key()
-
-    def order(self, prompt="a red bicycle", epoch=0, output=None, **rules):
-        return Order(self.identity, epoch, check_request(prompt, 2, 5.0, output), "claid_default", **rules)
-
-    def pay(self, prompt="a red bicycle", epoch=0, *, output=None, first_try=False, **rules):
-        order = self.order(prompt, epoch, output, **rules)
-        ledger = order.ledger(self.account, self.records)
-        return sync.run(pay(self.account, ledger, search=order.search(), first_try=first_try))
-
-    def states(self):
-        return [submission.state for submission in history(self.records)]
-
-    def names(self):
-        return sorted(path.name for path in self.folder.iterdir())
-
-    def posts(self):
-        return self.sandbox.report()["totals"]["posts"]
-
-    def credits(self):
-        return self.sandbox.report()["totals"]["credits"]
-
-    def intent(self, token="another", age=0.0, **changes):
-        order, now = self.order(), clock.now() - timedelta(seconds=age)
-        asked = order.ledger(self.account, self.records).asked
-        lost_at = now + timedelta(seconds=60)
-        intent = Intent(self.identity, 1, 1, 0, token, asked.fingerprint, order.request, None, now, lost_at)
-        return replace(intent, **changes)
-
-
-@pytest.fixture
-def job(sandbox, account, tmp_path):
-    return Job(sandbox, account, tmp_path / "records")
-
-
-def lose(sandbox, **options):
-    sandbox.fault("generate", "reset", when="after_billing", **options)
+from airflow_provider_claid.delivery.records.objects import LocalObjects
+from airflow_provider_claid.delivery.records.store import history
+from airflow_provider_claid.delivery.records.submission import Result
+from tests.unit.delivery.records.conftest import IDENTITY, Job, failing, lose
 
 
 @pytest.mark.parametrize("first_try", [False, True])
@@ -372,10 +315,6 @@ def test_a_store_that_fails_before_the_claim_lets_nothing_leave(job, monkeypatch
     assert job.posts() == 0
 
 
-def failing(*_):
-    raise StoreBusyError("the disk is on fire")
-
-
 def test_a_result_that_is_refused_for_a_while_is_written_at_last(job, monkeypatch):
     put, fails = LocalObjects.put, iter([True, True, False])
     monkeypatch.setattr(LocalObjects, "put", lambda *given: failing() if next(fails) else put(*given))
@@ -399,16 +338,6 @@ def test_an_answer_that_came_by_an_event_alone_does_not_count_as_recorded(job):
     event = {"number": 1, "times": 1, "reused": False, "answer": answer.to_json()}
     paid = sync.run(payment.recorded(job.order().ledger(job.account, job.records), event))
     assert (paid.result.images, paid.unkept) == ((image,), answer)
-
-
-def test_pictures_of_a_record_that_was_deleted_are_not_adopted_from_the_folder_it_had(storing, sandbox):
-    for image in storing.pay(output=storing.output, own_folder=True).result.images:
-        os.utime(urlsplit(image.uri).path, (time.time() - 120,) * 2)
-    shutil.rmtree(storing.folder)
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay("a blue bicycle", epoch=1, output=storing.output, own_folder=True, reconcile_timeout=0)
-    assert storing.states() == ["unknown"]
 
 
 def test_a_claim_that_came_through_and_was_answered_badly_is_sent_once(job, monkeypatch):
@@ -462,198 +391,6 @@ def test_an_older_picture_of_the_same_name_is_not_taken_for_the_one_that_was_pai
     assert first.stat().st_mtime_ns == changed
 
 
-@pytest.fixture
-def storing(sandbox, account, claid_connection, monkeypatch, tmp_path):
-    """A job whose pictures Claid puts into a folder that the connection maps to this machine."""
-    root = sandbox_root(sandbox, account, tmp_path)
-    extra = claid_connection["extra"] | {"storages": {"my-storage": f"file://{root}/"}}
-    monkeypatch.setenv("AIRFLOW_CONN_CLAID_DEFAULT", json.dumps(claid_connection | {"extra": extra}))
-    job = Job(sandbox, account, tmp_path / "records")
-    # What an earlier test has lost may be written at any time.
-    job.output, job.out = f"storage://my-storage/{tmp_path.name}/", root / tmp_path.name
-    yield job
-    shutil.rmtree(job.out, ignore_errors=True)
-
-
-def sandbox_root(sandbox, account, tmp_path):
-    request = check_request("where", 1, 5.0, "storage://my-storage/where/")
-    (image,) = sync.run(generate_module.generate(account, request)).images
-    sandbox.reset()
-    return Path(urlsplit(image.uri).path).parents[1]
-
-
-def test_a_folder_of_its_own_is_recorded_and_used(storing):
-    paid = storing.pay(output=storing.output, own_folder=True)
-    (submission,) = history(storing.records)
-    assert submission.intent.output == f"{storing.output}{IDENTITY.key()}/"
-    assert all(f"/{IDENTITY.key()}/" in image.uri for image in paid.result.images)
-
-
-@pytest.mark.parametrize("own_folder", [True, False])
-def test_pictures_of_a_lost_answer_are_adopted(storing, sandbox, own_folder):
-    lose(sandbox)
-    paid = storing.pay(output=storing.output, own_folder=own_folder, reconcile_timeout=5)
-    assert (paid.times, paid.reused, paid.number) == (1, True, 1)
-    assert len({image.uri for image in paid.result.images}) == 2
-    assert all(Path(urlsplit(image.uri).path).read_bytes().startswith(b"\x89PNG") for image in paid.result.images)
-    assert (storing.states(), storing.posts(), storing.credits()) == (["adopted"], 1, 2)
-    again = storing.pay(output=storing.output, own_folder=own_folder)
-    assert (again.result.images, storing.posts()) == (paid.result.images, 1)
-
-
-def test_in_a_folder_that_another_jobs_record_names_nothing_is_adopted(storing, sandbox, account, tmp_path, caplog):
-    Job(sandbox, account, tmp_path / "records", replace(IDENTITY, task_id="car")).pay(output=storing.output)
-    lose(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError, match=f"after a look into {storing.output}"):
-        storing.pay(output=storing.output, reconcile_timeout=0)
-    assert "take own_folder=True" in caplog.text
-    assert storing.states() == ["unknown"]
-
-
-def unrecorded(storing, account, tmp_path, age):
-    """Put two pictures into the shared folder that no record here names, last modified `age` seconds ago."""
-    images = Job(storing.sandbox, account, tmp_path / "elsewhere").pay(output=storing.output).result.images
-    for image in images:
-        os.utime(urlsplit(image.uri).path, (time.time() - age,) * 2)
-
-
-def lose_unmade(sandbox):
-    sandbox.fault("generate", "reset", when="before_billing")
-
-
-def test_a_job_in_a_folder_below_shares_the_folder(storing, sandbox, account, tmp_path, caplog):
-    Job(sandbox, account, tmp_path / "records", replace(IDENTITY, map_index=1)).pay(output=f"{storing.output}below/")
-    lose(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=0)
-    assert "take own_folder=True" in caplog.text
-
-
-def test_a_job_that_comes_to_the_folder_during_the_search_shares_it(storing, sandbox, account, tmp_path, monkeypatch):
-    other, found = Job(sandbox, account, tmp_path / "records", replace(IDENTITY, map_index=1)), payment._found
-
-    async def slowly(*given):
-        other.records.claim(other.intent(output=storing.output))
-        return await found(*given)
-
-    monkeypatch.setattr(payment, "_found", slowly)
-    lose(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=5)
-    assert storing.states() == ["unknown"]
-
-
-def test_an_attempt_adopts_nothing_once_a_person_has_wished_for_something_else(storing, sandbox, monkeypatch):
-    found = payment._found
-
-    async def slowly(*given):
-        wish = storing.order("a blue bicycle", 1, storing.output).request
-        later = storing.intent("later", number=2, first=2, epoch=1, request=wish, output=storing.output)
-        storing.records.claim(later)
-        return await found(*given)
-
-    monkeypatch.setattr(payment, "_found", slowly)
-    lose(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=5)
-    assert storing.states() == ["unknown", "open"]
-
-
-@pytest.mark.parametrize("times", [1, 1000])
-def test_records_of_others_that_cannot_be_listed_for_a_while_are_asked_for_again(storing, sandbox, monkeypatch, times):
-    names, fails = LocalObjects.names, iter([True] * times)
-    monkeypatch.setattr(LocalObjects, "names", lambda *given: failing() if next(fails, False) else names(*given))
-    lose(sandbox)
-    if times == 1:
-        assert storing.pay(output=storing.output, reconcile_timeout=5).reused
-    else:
-        with pytest.raises(ClaidUnknownOutcomeError):
-            storing.pay(output=storing.output, reconcile_timeout=0)
-
-
-def test_pictures_that_were_there_before_are_not_adopted(storing, sandbox, account, tmp_path):
-    unrecorded(storing, account, tmp_path, age=5)
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=0)
-    assert storing.states() == ["unknown"]
-
-
-def test_more_pictures_than_asked_for_are_not_adopted(storing, sandbox, account, tmp_path):
-    unrecorded(storing, account, tmp_path, age=-5)
-    shutil.copytree(storing.out, storing.out / "more")
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=5)
-    assert storing.states() == ["unknown"]
-
-
-def test_late_pictures_of_an_earlier_answer_are_not_adopted(storing, sandbox):
-    paid = storing.pay(output=storing.output)
-    for image in paid.result.images:
-        os.utime(urlsplit(image.uri).path, (time.time() + 5,) * 2)
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay("a blue bicycle", epoch=1, output=storing.output, reconcile_timeout=0)
-    assert storing.states() == ["done", "unknown"]
-
-
-def test_late_pictures_of_another_prompt_are_not_adopted(storing, sandbox, account, tmp_path):
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidLostAnswerError):
-        storing.pay(output=storing.output, max_submissions=2, reconcile_timeout=0)
-    unrecorded(storing, account, tmp_path, age=-5)
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay("a blue bicycle", epoch=1, output=storing.output, max_submissions=2, reconcile_timeout=0)
-    assert storing.states() == ["unknown", "unknown"]
-
-
-def test_adopted_after_another_loss_says_that_it_may_be_paid_twice(storing, sandbox):
-    terms = {"output": storing.output, "own_folder": True, "max_submissions": 2}
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidLostAnswerError):
-        storing.pay(**terms, reconcile_timeout=0)
-    lose(sandbox)
-    assert [storing.pay(**terms, reconcile_timeout=1.5 * (n == 1)).times for n in (1, 2)] == [2, 2]
-    assert storing.states() == ["unknown", "adopted"]
-
-
-def test_without_pictures_in_the_folder_a_retry_sends_only_what_is_allowed(storing, sandbox):
-    sandbox.fault("generate", "reset", when="before_billing")
-    with pytest.raises(ClaidLostAnswerError):
-        storing.pay(output=storing.output, own_folder=True, max_submissions=2, reconcile_timeout=0)
-    paid = storing.pay(output=storing.output, own_folder=True, max_submissions=2, reconcile_timeout=0)
-    assert (paid.number, paid.reused, storing.credits()) == (2, False, 2)
-    assert all(f"/{IDENTITY.key()}-2/" in image.uri for image in paid.result.images)
-
-
-def test_pictures_that_appear_after_the_attempt_are_adopted_by_the_next(storing, sandbox, monkeypatch):
-    lose(sandbox)
-    search = payment._search
-    monkeypatch.setattr(payment, "_search", nothing_found)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, own_folder=True, reconcile_timeout=0)
-    monkeypatch.setattr(payment, "_search", search)
-    while len(list(storing.out.glob("*/*.png"))) < 2:
-        time.sleep(0.01)
-    assert storing.pay(output=storing.output, own_folder=True, reconcile_timeout=0).reused
-    assert (storing.states(), storing.posts()) == (["adopted"], 1)
-
-
-async def nothing_found(*_):
-    return None
-
-
-def test_a_folder_that_cannot_be_searched_leaves_the_outcome_unknown(storing, sandbox, monkeypatch, caplog):
-    monkeypatch.delenv("AIRFLOW_CONN_CLAID_DEFAULT")
-    lose(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError, match=r"1\.intent"):
-        storing.pay(output=storing.output, own_folder=True)
-    assert "could not be searched" in caplog.text
-    assert storing.posts() == 1
-
-
 def test_an_interruption_while_the_answer_is_written_down_does_not_lose_it(job, monkeypatch):
     finish, tries = job.records.finish, []
 
@@ -677,3 +414,23 @@ def test_an_interruption_while_the_answer_is_written_down_does_not_lose_it(job, 
     assert job.states() == ["done"]
     assert job.pay().reused
     assert job.posts() == 1
+
+
+@pytest.mark.parametrize("overtaken", [False, True])
+def test_a_copy_that_took_long_is_not_put_over_the_pictures_of_a_later_wish(job, tmp_path, monkeypatch, overtaken):
+    monkeypatch.setattr(job_module, "FRESH_SECONDS", 0.0)
+    target = parse_target(f"file://{tmp_path}/copies/", None)
+    download = job_module.fetch
+
+    async def slowly(*arguments, **options):
+        fetched = await download(*arguments, **options)
+        if overtaken:
+            await asyncio.to_thread(job.pay, "a green car", 1)
+        return fetched
+
+    monkeypatch.setattr(job_module, "fetch", slowly)
+    order = job.order()
+    made = ImageJob(job.account, order.request, "sku", target, ledger=order.ledger(job.account, job.records))
+    errors = {picture.error for picture in sync.run(run(made)).pictures}
+    assert errors == ({"a later attempt asked for another picture of this name"} if overtaken else {None})
+    assert len(list((tmp_path / "copies").iterdir())) == (0 if overtaken else 2)

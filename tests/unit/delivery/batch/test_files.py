@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import http.server
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import re
 import stat
 import sys
 import tempfile
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -427,3 +429,34 @@ def test_faults_of_the_store_are_named(bucket, monkeypatch):
         entered("s3://pictures/prompts.txt", "gone")
     assert busy.value.retryable
     assert isinstance(busy.value.__cause__, StoreBusyError)
+
+
+class Denied(http.server.BaseHTTPRequestHandler):
+    """A store that forbids whatever is asked of it."""
+
+    def do_GET(self):
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_denied_file_names_the_connection_and_the_right(bucket, monkeypatch):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Denied) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        extra = {"endpoint_url": f"http://127.0.0.1:{server.server_port}", "region_name": "us-east-1"}
+        value = {"conn_type": "aws", "login": "a", "password": "b", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_DENIED", json.dumps(value))
+        with (
+            pytest.raises(ClaidConfigurationError, match=r"'denied' for s3://pictures/prompts.txt.*GetObject"),
+            source_of("s3://denied@pictures/prompts.txt", DEFAULTS),
+        ):
+            pass
+        server.shutdown()

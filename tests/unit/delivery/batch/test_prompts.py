@@ -215,6 +215,12 @@ def test_the_fingerprint_tells_ids_and_options_apart():
     assert source_of([GOOD], DEFAULTS).scan().fingerprint == prints[0]
 
 
+def test_the_fingerprint_outlives_an_upgrade():
+    rows = [{"prompt": GOOD, "id": "ü 1"}, "a blue bicycle"]
+    scan = source_of(rows, Defaults(2, 7.5, "storage://x/")).scan()
+    assert scan.fingerprint == "36864384a24efb30677cfc690d681dba", "batches that were begun would be taken for others"
+
+
 @given(st.lists(st.sampled_from(["one 1", "two 2", "three", "four"]), min_size=1))
 def test_a_duplicate_leads_to_the_first_of_its_kind(prompts):
     scan = source_of(prompts, DEFAULTS).scan(deduplicate=True)

@@ -143,7 +143,7 @@ class Source:
 
 
 def _bad_rows(bad: list[str], count: str) -> ClaidInputError:
-    fix = "\n".join(["Correct them, or leave bad rows out by on_bad_row='skip':", *bad, ""])
+    fix = "\n".join(["Correct them, or leave bad rows out by on_bad_row='skip':", *bad])
     return ClaidInputError(FIELD, count, "rows that each make a request", fix)
 
 

@@ -69,7 +69,7 @@ def check_request(
 
 def parse_target(save_to: str, storage_conn_id: str | None, field: str = "save_to") -> Target:
     """Read the URI of a folder; a connection id in it (`s3://id@bucket/`) counts as `storage_conn_id`."""
-    parts = _split_address(save_to, field)
+    parts = split_address(save_to, field, _FOLDER_FORM)
     inline, _, host = parts.netloc.rpartition("@")
     local = parts.scheme == "file"
     faults = {
@@ -89,25 +89,26 @@ def parse_target(save_to: str, storage_conn_id: str | None, field: str = "save_t
     return Target(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/", parts.scheme, inline or storage_conn_id)
 
 
-def _split_address(uri: str, field: str) -> SplitResult:
+def split_address(uri: str, field: str, form: str) -> SplitResult:
+    """Take an address apart, of which `form` is accepted; one with credentials is refused and not shown."""
     if not isinstance(uri, str):
-        raise ClaidInputError(field, f"{uri!r:.60}", _FOLDER_FORM)
+        raise ClaidInputError(field, f"{uri!r:.60}", form)
     try:
         parts = urlsplit(uri)
     except ValueError as cause:
-        raise ClaidInputError(field, repr(uri), _FOLDER_FORM, f"{cause}.") from None
+        raise ClaidInputError(field, repr(uri), form, f"{cause}.") from None
     if ":" in parts.netloc.rpartition("@")[0]:
         fix = "Put the credentials into an Airflow connection and name that."
-        raise ClaidInputError(field, "an address with credentials (not shown)", _FOLDER_FORM, fix)
+        raise ClaidInputError(field, "an address with credentials (not shown)", form, fix)
     return parts
 
 
-def check_name(filename: str) -> str:
+def check_name(filename: str, field: str = "filename") -> str:
     """Check a file name without its end; a picture's own end (`.png`) is left out, since `-1.png` is added."""
     stem = re.sub(r"\.(png|jpe?g|webp|avif)$", "", filename, flags=re.IGNORECASE) if isinstance(filename, str) else ""
     if not _SAFE_NAME.fullmatch(stem):
         accepted = "1 to 160 letters, digits, spaces and .+@=,~_-, beginning with a letter or digit"
-        raise ClaidInputError("filename", f"{filename!r:.80}", accepted, "Folders go into save_to.")
+        raise ClaidInputError(field, f"{filename!r:.80}", accepted, "Folders go into save_to.")
     return stem
 
 

@@ -1,0 +1,76 @@
+"""What a whole pass over a batch's items adds up to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.api.models import CREDITS_PER_IMAGE
+from airflow_provider_claid.delivery.batch.rows import FIELD, Item
+from airflow_provider_claid.delivery.checks import check_name
+
+
+@dataclass(frozen=True)
+class Scan:
+    """
+    The number of items, and the credits they cost at most; those in `duplicates` cost none.
+
+    `fingerprint` (32 hexadecimal digits) tells these requests and ids, in order, from any others. `skipped` bad rows
+    were left out; `reasons` has those of the first ten. `duplicates` leads from the index of an item to that of the
+    first with the same request, if they were looked for.
+    """
+
+    total: int
+    credits: int
+    fingerprint: str
+    skipped: int = 0
+    reasons: tuple[str, ...] = ()
+    duplicates: Mapping[int, int] = field(default_factory=dict)
+
+
+class Tally:
+    """Adds up items. It keeps of each id, and of each request if duplicates are looked for, about 130 bytes."""
+
+    def __init__(self, unit: str, *, deduplicate: bool) -> None:
+        self.total = 0
+        self._unit = unit
+        self._deduplicate = deduplicate
+        self._credits = 0
+        self._hash = hashlib.sha256()
+        self._ids: dict[int, int] = {}
+        self._requests: dict[int, int] = {}
+        self._duplicates: dict[int, int] = {}
+
+    def add(self, item: Item, number: int) -> None:
+        """Add the item of a row; an id that came before is a `ClaidInputError`."""
+        self.total += 1
+        request = json.dumps(item.request.model_dump(mode="json"), sort_keys=True)
+        self._hash.update(f"{json.dumps(item.id)} {request}\n".encode())
+        if item.id is not None:
+            self._check_id(item.id, number)
+        if self._deduplicate:
+            first = self._requests.setdefault(_digest(request), item.index)
+            if first != item.index:
+                self._duplicates[item.index] = first
+                return
+        self._credits += item.request.options.number_of_images * CREDITS_PER_IMAGE
+
+    def scan(self, skipped: int, reasons: tuple[str, ...]) -> Scan:
+        """Return the sums."""
+        fingerprint = self._hash.hexdigest()[:32]
+        return Scan(self.total, self._credits, fingerprint, skipped, reasons, self._duplicates)
+
+    def _check_id(self, given: str, number: int) -> None:
+        # Files are named by it, and many file systems take no notice of case.
+        first = self._ids.setdefault(_digest(check_name(given, "id").casefold()), number)
+        if first != number:
+            came = f"the id {given!r:.80} in {self._unit} {number}, which {self._unit} {first} has too"
+            fix = "Pictures are named by it, whatever its case: one would overwrite the other."
+            raise ClaidInputError(FIELD, came, "an id of its own for each item", fix)
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=15).digest())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_claid.api.errors import ClaidInputError
-from airflow_provider_claid.delivery.batch.prompts import Defaults, source_of
+from airflow_provider_claid.delivery.prompts.source import Defaults, source_of
 
 DEFAULTS = Defaults()
 GOOD = "a red bicycle"

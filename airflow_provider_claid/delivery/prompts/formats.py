@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
-from airflow_provider_claid.delivery.batch.lines import LONGEST, lines, too_long
-from airflow_provider_claid.delivery.batch.rows import FIELD, Row, check_header, row_of
+from airflow_provider_claid.delivery.prompts.lines import LONGEST, lines, too_long
+from airflow_provider_claid.delivery.prompts.rows import FIELD, Row, check_header, row_of
 
 _BATCH, _BUFFER = 1_000, 2**20
 """Rows and bytes of a Parquet file in memory."""

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError, ClaidNotSentError
-from airflow_provider_claid.delivery.batch.lines import LONGEST
-from airflow_provider_claid.delivery.batch.prompts import Defaults, source_of
+from airflow_provider_claid.delivery.prompts.lines import LONGEST
+from airflow_provider_claid.delivery.prompts.source import Defaults, source_of
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 
 DEFAULTS = Defaults()

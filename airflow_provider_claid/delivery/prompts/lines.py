@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from airflow_provider_claid.api.errors import ClaidInputError
-from airflow_provider_claid.delivery.batch.rows import FIELD
+from airflow_provider_claid.delivery.prompts.rows import FIELD
 
 LONGEST = 1_000_000
 """Characters of a line, or of a row of several lines, that are read; a prompt has a thousandth of it."""

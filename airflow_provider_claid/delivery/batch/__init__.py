@@ -1,1 +1,0 @@
-"""Many jobs in one task: what their prompts are, and what became of each."""

@@ -20,6 +20,8 @@ from airflow_provider_claid.metrics import measured
 __all__ = [
     "ClaidAnswerLostError",
     "ClaidAuthenticationError",
+    "ClaidBatchError",
+    "ClaidBatchUnfinishedError",
     "ClaidBudgetError",
     "ClaidConfigurationError",
     "ClaidContentFilteredError",
@@ -110,6 +112,14 @@ class ClaidUndeliveredError(errors.ClaidUndeliveredError, AirflowException):
 
 class ClaidContentFilteredError(errors.ClaidContentFilteredError, AirflowFailException):
     """Billed, and black. A retry would pay again for the same prompt, so there is none."""
+
+
+class ClaidBatchError(errors.ClaidBatchError, AirflowFailException):
+    """More items of a batch failed than `max_failed` allows. What was delivered is in the manifest; no retry helps."""
+
+
+class ClaidBatchUnfinishedError(errors.ClaidBatchUnfinishedError, AirflowException):
+    """As above, and a retry goes on where the batch stopped, paying nothing twice."""
 
 
 _FACES: dict[type[ClaidError], type[ClaidError]] = {

@@ -34,7 +34,10 @@ def get_provider_info() -> dict[str, Any]:
         "asset-uris": _STORAGE_URIS,
         # Airflow 2.11 reads them under their older name.
         "dataset-uris": _STORAGE_URIS,
-        "extra-links": ["airflow_provider_claid.links.claid.ClaidPictureLink"],
+        "extra-links": [
+            "airflow_provider_claid.links.claid.ClaidManifestLink",
+            "airflow_provider_claid.links.claid.ClaidPictureLink",
+        ],
         "connection-types": [
             {
                 "connection-type": "claid",

@@ -64,6 +64,12 @@ def delivery_of(result: JobResult, uris: Sequence[str], prompt: str) -> Delivery
     )
 
 
+def batch_delivery(summary: Mapping[str, Any], save_to: str | None, prompts: Any) -> Delivery:
+    """Describe a batch: its counts as `extra`, the folder of its copies, and the file that its prompts came from."""
+    folders = {f"{save_to.rstrip('/')}/": summary["delivered"]} if save_to and summary["delivered"] else {}
+    return Delivery(dict(summary), folders, (prompts,) if isinstance(prompts, str) else ())
+
+
 def announce(context: Context, outlets: Iterable[Any], hook: BaseHook, delivery: Delivery) -> None:
     """Tell Airflow's assets and its hook lineage; never raises an `Exception`."""
     for outlet in outlets:

@@ -26,7 +26,7 @@ class Item:
     credits: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class Bill:
     """
     The requests of one piece of work.
@@ -61,9 +61,9 @@ _current: ContextVar[Bill | None] = ContextVar("claid_bill", default=None)
 
 
 @contextmanager
-def opened_bill() -> Iterator[Bill]:
+def opened_bill(bill: Bill | None = None) -> Iterator[Bill]:
     """Put the requests made inside, also by tasks started inside, on a bill of their own."""
-    bill = Bill()
+    bill = bill or Bill()
     token = _current.set(bill)
     try:
         yield bill

@@ -180,6 +180,16 @@ class ClaidContentFilteredError(ClaidError):
     """Claid's content filter returned a plain black picture. Billed; the prompt must change."""
 
 
+class ClaidBatchError(ClaidError):
+    """More items of a batch failed than `max_failed` allows; the manifest names each. Trying again would not help."""
+
+
+class ClaidBatchUnfinishedError(ClaidBatchError):
+    """As above, and a later attempt can deliver more of them without paying more than was allowed."""
+
+    retryable = True
+
+
 def parse_error_body(raw: bytes, secret: str) -> ErrorBody:
     """
     Read an error body: flat, nested under `detail`, FastAPI's list under `detail`, or text of any kind.

@@ -112,6 +112,17 @@ def check_name(filename: str, field: str = "filename") -> str:
     return stem
 
 
+def split_file(uri: str, field: str, end: str) -> tuple[str, str]:
+    """Split the URI of a file with this end into its folder, with a final slash, and its name."""
+    folder, _, name = uri.rpartition("/") if isinstance(uri, str) else ("", "", "")
+    if not name.endswith(end) or "://" not in folder:
+        accepted = f"the URI of a file with the end {end}, such as s3://bucket/folder/monday{end}"
+        raise ClaidInputError(field, f"{uri!r:.80}", accepted)
+    check_name(name.removesuffix(end), field)
+    parse_target(f"{folder}/", None, field)
+    return f"{folder}/", name
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         text = value if len(value) <= 40 else f"{value[:37]}..."

@@ -38,12 +38,14 @@ class Door:
         if now > self._closes_at:
             raise ClaidNotSentError("The request came to its turn too late for its record")
         current_bill().waits.append(now - self._asked_at)
-        self.passed = self._stop.under_way = True
+        self.passed = True
+        self._stop.under_way += 1
 
     def sent(self) -> None:
         """Pass on that the last byte has left."""
         self._slot.sent()
 
     def settled(self) -> None:
-        """Note that what became of the request is recorded."""
-        self._stop.under_way = False
+        """Note that what became of the request is recorded; once."""
+        if self.passed:
+            self._stop.under_way -= 1

@@ -8,17 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Identity:
-    """What a job is called over all its tries: Dag, run, task and map index, never the try number."""
+    """
+    What a job is called over all its tries: Dag, run, task and map index, never the try number.
+
+    `item` is its place in a batch, from 0; None for a task's only job.
+    """
 
     dag_id: str
     run_id: str
     task_id: str
     map_index: int = -1
+    item: int | None = None
 
     def key(self) -> str:
-        """Return the job key, 20 hexadecimal digits."""
+        """Return the job key, 20 hexadecimal digits, and behind them the place in a batch."""
         joined = "\0".join((self.dag_id, self.run_id, self.task_id, str(self.map_index)))
-        return hashlib.sha256(joined.encode()).hexdigest()[:20]
+        digits = hashlib.sha256(joined.encode()).hexdigest()[:20]
+        return digits if self.item is None else f"{digits}-{self.item:06d}"
 
     def tags(self) -> dict[str, str]:
         """Return the tags by which a stored picture tells its task; `map_index` is that of a mapped task."""

@@ -116,16 +116,16 @@ async def run(job: ImageJob) -> JobResult:
     The target is opened first: an unknown scheme, a folder that cannot be written or broken credentials cost nothing.
     Afterwards every picture is tried by itself: one that cannot be delivered is in the result with its `error`.
     """
-    folder = await _open(job)
-    return await _deliver(job, await order(job), folder)
+    folder = await opened(job)
+    return await deliver(job, await order(job), folder)
 
 
 async def collect(job: ImageJob, event: Mapping[str, Any]) -> JobResult:
     """Bring the pictures that a trigger paid for, as its event says, to where they last; pays for nothing."""
-    folder = await _open(job)
+    folder = await opened(job)
     if job.ledger is None:
         raise ValueError("nothing is recorded without a ledger")
-    return await _deliver(job, await recorded(job.ledger, event), folder)
+    return await deliver(job, await recorded(job.ledger, event), folder)
 
 
 async def order(job: ImageJob) -> Paid:
@@ -142,7 +142,8 @@ async def order(job: ImageJob) -> Paid:
     )
 
 
-async def _open(job: ImageJob) -> Folder | None:
+async def opened(job: ImageJob) -> Folder | None:
+    """Open the target; None where there is none."""
     return await in_thread(open_folder, job.target, job.tags) if job.target else None
 
 
@@ -166,7 +167,8 @@ def deliverable(result: JobResult, on_filtered: OnFiltered) -> list[str]:
     return [str(picture.uri) for picture in kept]
 
 
-async def _deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult:
+async def deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult:
+    """Bring what is paid for to where it lasts; a picture that cannot be delivered is in the result with its error."""
     result, read_at = paid.result, asyncio.get_running_loop().time()
     if (came := len(result.images)) < (asked := job.request.options.number_of_images):
         log.warning("Claid gave %d of %d pictures.", came, asked)

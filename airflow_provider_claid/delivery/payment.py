@@ -130,7 +130,7 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
     if ledger.spare > 0:
         message = f"{error.message} {how}; a retry may send {ledger.spare} more"
         raise ClaidLostAnswerError(message, billed=error.billed, status=error.status, request_id=error.request_id)
-    error.message = f"{error.message} {how}: {_permission(lost)}"
+    error.message = f"{error.message} {how}: {_permission(lost, ledger)}"
     raise error
 
 
@@ -231,12 +231,13 @@ def _used_up(found: Lost, ledger: Ledger) -> ClaidUnknownOutcomeError:
         f"Submission {intent.number} of this task was sent at {intent.at:%Y-%m-%d %H:%M:%S} UTC and its outcome is "
         f"unknown{said}: up to {intent.credits} credits may have been billed. Nothing was sent now, because "
         f"max_submissions={ledger.asked.max_submissions}. Its record is {found.submission.where}: "
-        f"{_permission(found.submission)}"
+        f"{_permission(found.submission, ledger)}"
     )
     billed = result.billed if result else "unknown"
     return ClaidUnknownOutcomeError(message, billed=billed, request_id=request_id)
 
 
-def _permission(lost: Submission) -> str:
+def _permission(lost: Submission, ledger: Ledger) -> str:
     folder = f", after a look into {lost.intent.output}" if lost.intent.output else ""
-    return f"to permit one more submission, delete it{folder}, or raise max_submissions, and clear the task"
+    removal = f"delete it{folder}, or " if ledger.records.removable else ""
+    return f"to permit one more submission, {removal}raise max_submissions, and clear the task"

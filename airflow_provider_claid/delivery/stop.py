@@ -10,8 +10,8 @@ class Stop:
     """
     Set when the work is to end: nothing may leave from then on. Setting it is all that a signal handler does.
 
-    `under_way` is True from when a request may have left until what became of it is recorded.
+    `under_way` counts the requests that may have left and of which is not recorded yet what became of them.
     """
 
     asked: bool = False
-    under_way: bool = False
+    under_way: int = 0

@@ -28,6 +28,23 @@ class ClaidPictureLink(BaseOperatorLink):
         return browser_address(pictures[0].get("uri") or "") if pictures else ""
 
 
+class ClaidManifestLink(BaseOperatorLink):
+    """Opens the manifest of a batch, or its place in the store's console; in Airflow 3 while the task runs, too."""
+
+    name = "Claid manifest"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address of the manifest; "" while there is none."""
+        from airflow.providers.common.compat.sdk import XCom
+
+        result = XCom.get_value(key=RESULT_KEY, ti_key=ti_key)
+        return browser_address(result.get("manifest") or "") if isinstance(result, dict) else ""
+
+
+MANIFEST_LINK_KEY = f"_link_{ClaidManifestLink.__name__}"
+"""XCom key under which Airflow 3 looks for the link to the manifest."""
+
+
 def browser_address(uri: str) -> str:
     """Turn a picture's URI into an address that a browser can open."""
     parts = urlsplit(uri)

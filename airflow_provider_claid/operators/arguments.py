@@ -12,14 +12,23 @@ from airflow_provider_claid.delivery.checks import (
     check_name,
     check_request,
     parse_target,
+    split_file,
 )
 from airflow_provider_claid.templating import is_literal
 
 if TYPE_CHECKING:
     from airflow_provider_claid.api.models import GenerateRequest
-    from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
+    from airflow_provider_claid.delivery.prompts.source import Defaults
+    from airflow_provider_claid.operators.base import ClaidGenerateOperator
+    from airflow_provider_claid.operators.batch import ClaidGenerateBatchOperator
+    from airflow_provider_claid.operators.image import ClaidGenerateImageOperator
 
-STAND_INS = {"prompt": "any prompt", "number_of_images": 1, "guidance_scale": 5.0, "output_folder": None}
+STAND_INS: Mapping[str, Any] = {
+    "prompt": "any prompt",
+    "number_of_images": 1,
+    "guidance_scale": 5.0,
+    "output_folder": None,
+}
 """The arguments of a request, each with a value that passes, for templates that only a run can render."""
 
 
@@ -34,9 +43,17 @@ def request_of(values: Mapping[str, Any]) -> GenerateRequest:
     )
 
 
-def target_of(operator: ClaidGenerateImageOperator) -> Target | None:
+def defaults_of(operator: ClaidGenerateBatchOperator) -> Defaults:
+    """Return what a prompt of a batch gets that says nothing of it; numbers may be texts."""
+    from airflow_provider_claid.delivery.prompts.source import Defaults
+
+    images, scale = _number(operator.number_of_images, int), _number(operator.guidance_scale, float)
+    return Defaults(images, scale, operator.output_folder or None)
+
+
+def target_of(operator: ClaidGenerateOperator) -> Target | None:
     """Read where pictures are copied to; raises `ClaidInputError` for arguments that do not fit together."""
-    save_to, filename = operator.save_to, operator.filename
+    save_to, filename = operator.save_to, getattr(operator, "filename", None)
     if save_to and operator.output_folder:
         raise ClaidInputError("save_to", "a value together with output_folder", "one of the two", "Leave one out.")
     for name, value in {"save_to": save_to, "output_folder": operator.output_folder}.items():
@@ -52,14 +69,55 @@ def check_literals(operator: ClaidGenerateImageOperator) -> None:
     if getattr(operator, "multiple_outputs", False):
         # Airflow takes the list apart after execute, fails, and would retry a paid task.
         raise ClaidInputError("multiple_outputs", "True", "False", "The operator returns one list of URIs.")
-    _check_choices(operator)
-    _check_payment(operator)
-    values = {name: getattr(operator, name) for name in STAND_INS}
-    request_of({name: value if is_literal(value) else STAND_INS[name] for name, value in values.items()})
+    if operator.deferrable not in (True, False, None):
+        raise ClaidInputError("deferrable", repr(operator.deferrable), "True, False or None")
+    _check_common(operator, operator.prompt)
     if all(map(is_literal, (operator.save_to, operator.output_folder, operator.storage_conn_id, operator.filename))):
         target_of(operator)
     if operator.filename and is_literal(operator.filename):
         check_name(operator.filename)
+
+
+def check_batch_literals(operator: ClaidGenerateBatchOperator) -> None:
+    """Check at parse time what needs no rendering, and no look into each prompt: that is for the run."""
+    _check_common(operator, STAND_INS["prompt"])
+    if all(map(is_literal, (operator.save_to, operator.output_folder, operator.storage_conn_id))):
+        target_of(operator)
+    if operator.save_to is None and operator.output_folder is None:
+        came, accepted = "nothing, without output_folder", "save_to or output_folder"
+        raise ClaidInputError("save_to", came, accepted, "The pictures of a batch need a place that lasts.")
+    _check_prompts(operator.prompts)
+    if operator.on_bad_row not in {"fail", "skip"}:
+        raise ClaidInputError("on_bad_row", f"{operator.on_bad_row!r:.40}", "'fail' or 'skip'")
+    if operator.deduplicate not in (True, False):
+        raise ClaidInputError("deduplicate", f"{operator.deduplicate!r:.40}", "True or False")
+    if operator.max_credits is not None and not _is_count(operator.max_credits, 1):
+        raise ClaidInputError("max_credits", f"{operator.max_credits!r:.40}", "a whole number from 1, or None")
+    share = operator.max_failed
+    if not _is_count(share, 0) and not (isinstance(share, float) and 0 <= share < 1):
+        raise ClaidInputError("max_failed", f"{share!r:.40}", "a whole number from 0, or a share of all below 1")
+    if operator.manifest_path and is_literal(operator.manifest_path):
+        split_file(operator.manifest_path, "manifest_path", ".jsonl")
+
+
+def _check_prompts(prompts: Any) -> None:
+    if isinstance(prompts, str) and is_literal(prompts):
+        from airflow_provider_claid.delivery.prompts.source import prompt_file
+
+        prompt_file(prompts)
+    elif isinstance(prompts, list | tuple) and not prompts:
+        raise ClaidInputError("prompts", "an empty list", "at least one prompt")
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _check_common(operator: ClaidGenerateOperator, prompt: str) -> None:
+    _check_choices(operator)
+    _check_payment(operator)
+    values = {"prompt": prompt} | {name: getattr(operator, name) for name in STAND_INS if name != "prompt"}
+    request_of({name: value if is_literal(value) else STAND_INS[name] for name, value in values.items()})
     if operator.records_path and is_literal(operator.records_path):
         parse_target(operator.records_path, None, "records_path")
 
@@ -70,22 +128,19 @@ def no_records(argument: str, came: str) -> ClaidInputError:
     return ClaidInputError(argument, f"{came}, without records", "this together with a place for records", fix)
 
 
-def _check_choices(operator: ClaidGenerateImageOperator) -> None:
+def _check_choices(operator: ClaidGenerateOperator) -> None:
     if operator.on_filtered not in ON_FILTERED:
         raise ClaidInputError("on_filtered", repr(operator.on_filtered), " or ".join(map(repr, ON_FILTERED)))
     if operator.object_tags not in (True, False) or (operator.object_tags and operator.save_to is None):
         fix = "Only pictures that save_to copies can be tagged; those in output_folder are written by Claid."
         came = repr(operator.object_tags)
         raise ClaidInputError("object_tags", came, "False, or True together with save_to", fix)
-    if operator.deferrable not in (True, False, None):
-        raise ClaidInputError("deferrable", repr(operator.deferrable), "True, False or None")
 
 
-def _check_payment(operator: ClaidGenerateImageOperator) -> None:
-    allowed = operator.max_submissions
-    if not isinstance(allowed, int) or isinstance(allowed, bool) or allowed < 1:
-        fix = "Each submission that may have been billed counts."
-        raise ClaidInputError("max_submissions", f"{allowed!r:.40}", "a whole number of at least 1", fix)
+def _check_payment(operator: ClaidGenerateOperator) -> None:
+    if not _is_count(operator.max_submissions, 1):
+        came, fix = f"{operator.max_submissions!r:.40}", "Each submission that may have been billed counts."
+        raise ClaidInputError("max_submissions", came, "a whole number of at least 1", fix)
     if operator.reuse not in (True, False):
         raise ClaidInputError("reuse", f"{operator.reuse!r:.40}", "True or False")
     if operator.own_folder not in (True, False) or (operator.own_folder and operator.output_folder is None):

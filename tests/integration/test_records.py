@@ -16,7 +16,7 @@ from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.payment import pay
-from airflow_provider_claid.delivery.records import ledger, store
+from airflow_provider_claid.delivery.records import ledger, objects
 from airflow_provider_claid.hooks.order import Order
 from airflow_provider_claid.hooks.records import records_of
 
@@ -26,7 +26,7 @@ IDENTITY = Identity("shop", "monday", "bicycle")
 @pytest.fixture(autouse=True)
 def _one_try(monkeypatch):
     monkeypatch.setattr(generate_module, "MAX_TRIES", 1)
-    monkeypatch.setattr(store, "_proven", set())
+    monkeypatch.setattr(objects, "_proven", set())
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from unittest.mock import patch
 
 from airflow_provider_claid.api import answers
 from airflow_provider_claid.delivery import clock, job
-from airflow_provider_claid.delivery.records import ledger
-from airflow_provider_claid.delivery.records import store as records
+from airflow_provider_claid.delivery.records import ledger, objects
 from airflow_provider_claid.pacing import fallback, pacer, slot
 from airflow_provider_claid.pacing import store as schedules
 from tests.simulation import deferred
@@ -36,7 +35,7 @@ def patched(world: World, store: Store) -> Iterator[None]:
     )
     state = random.getstate()
     random.seed(world.seed)
-    records._proven.clear()
+    objects._proven.clear()
     try:
         with ExitStack() as stack:
             for place, name, value in changes:

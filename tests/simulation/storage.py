@@ -132,7 +132,7 @@ class Accessor:
 def object_records(store: Store, key: str) -> ObjectRecords:
     """Return the product's records in this store."""
     objects = StoreObjects.__new__(StoreObjects)
-    objects.uri, objects._conn_id = f"s3://{RECORDS}/", None
+    objects.uri, objects._conn_id, objects._field = f"s3://{RECORDS}/", None, "records_path"
     objects._fs, objects._root = store, RECORDS
     return ObjectRecords(objects, key)
 

@@ -12,6 +12,7 @@ from airflow_provider_claid.exceptions import ClaidError, airflow_errors
 policies = pytest.importorskip("airflow_provider_claid.policies", exc_type=(ImportError, AttributeError))
 
 RETRIED = {
+    "ClaidBatchUnfinishedError",
     "ClaidLostAnswerError",
     "ClaidNotSentError",
     "ClaidRateLimitError",

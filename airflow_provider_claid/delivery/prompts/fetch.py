@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidInputError, ClaidNotSentError
+from airflow_provider_claid.delivery.checks import split_address
 from airflow_provider_claid.delivery.prompts.formats import READERS
 from airflow_provider_claid.delivery.prompts.rows import FIELD
-from airflow_provider_claid.delivery.checks import split_address
 from airflow_provider_claid.delivery.store_errors import StoreBusyError, store_errors
 
 _ENDS = ", ".join(READERS)

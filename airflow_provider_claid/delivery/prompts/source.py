@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.prompts.fetch import PromptFile, fetch, prompt_file
 from airflow_provider_claid.delivery.prompts.formats import READERS, require_pyarrow
 from airflow_provider_claid.delivery.prompts.rows import FIELD, Defaults, Item, Row, check_columns, item_of, row_of
 from airflow_provider_claid.delivery.prompts.tally import Scan, Tally
-from airflow_provider_claid.delivery.checks import check_request
 
 __all__ = ["ON_BAD_ROW", "Defaults", "Item", "OnBadRow", "Scan", "Source", "prompt_file", "source_of"]
 

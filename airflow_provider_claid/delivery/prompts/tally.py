@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE
-from airflow_provider_claid.delivery.prompts.rows import FIELD, Item
 from airflow_provider_claid.delivery.checks import check_name
+from airflow_provider_claid.delivery.prompts.rows import FIELD, Item
 
 
 @dataclass(frozen=True)

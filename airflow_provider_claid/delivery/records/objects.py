@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ from airflow_provider_claid.delivery.store_errors import (
     is_refused_create,
     store_errors,
 )
+
+log = logging.getLogger(__name__)
 
 RIGHTS = "to put and to get (S3: PutObject, GetObject)"
 FIELD = "records_path"
@@ -45,6 +48,25 @@ class Objects(Protocol):
 def open_objects(target: Target) -> Objects:
     """Open the place of records; raises `ClaidConfigurationError` for a scheme without a file system."""
     return LocalObjects(target) if target.scheme == "file" else StoreObjects(target)
+
+
+def create_proven(objects: Objects, name: str, data: bytes) -> bool:
+    """
+    Create exclusively; the first object of a process and place is created twice, and the store must refuse that.
+
+    Raises `ClaidConfigurationError` for a store that overwrites instead.
+    """
+    if not objects.create(name, data):
+        return False
+    if objects.uri not in _proven and objects.create(name, data):
+        came = f"{objects.uri}, whose store overwrites where an exclusive create was asked for"
+        fix = "Two attempts of a task could both pay: keep records in S3, Google Cloud, Azure or a local folder."
+        raise ClaidConfigurationError(FIELD, came, "a store that refuses a second create", fix)
+    _proven.add(objects.uri)
+    return True
+
+
+_proven: set[str] = set()
 
 
 class LocalObjects:
@@ -116,18 +138,19 @@ class LocalObjects:
 class StoreObjects:
     """Objects of any store that Airflow has a file system for, each put in one request."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, field: str = FIELD) -> None:
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
         self.uri = target.uri
         self._conn_id = target.conn_id
+        self._field = field
         with self._errors(""):
             try:
                 path = ObjectStoragePath(target.uri, conn_id=target.conn_id)
                 self._fs: Any = path.fs
             except (ValueError, ImportError) as cause:
                 accepted, fix = "a scheme that Airflow has a file system for", f"Install its provider ({cause})."
-                raise ClaidConfigurationError(FIELD, target.uri, accepted, fix) from cause
+                raise ClaidConfigurationError(field, target.uri, accepted, fix) from cause
         self._root = path.path.rstrip("/")
 
     def create(self, name: str, data: bytes) -> bool:
@@ -168,6 +191,34 @@ class StoreObjects:
                 return None
             raise
 
+    def upload(self, name: str, path: Path) -> None:
+        """Put a file of this machine, of any size."""
+        with self._errors(name):
+            self._fs.put_file(str(path), self._path(name))
+
+    def download(self, name: str, path: Path) -> bool:
+        """Get an object of any size into a file; False if it is not there."""
+        try:
+            with self._errors(name):
+                self._fs.invalidate_cache()
+                self._fs.get_file(self._path(name), str(path))
+        except FileNotFoundError:
+            return False
+        except ClaidConfigurationError as fault:
+            if is_denied(fault):
+                return False
+            raise
+        return True
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete objects; where that is not allowed, they stay."""
+        for name in names:
+            try:
+                self._fs.rm_file(self._path(name))
+            except Exception as cause:  # noqa: BLE001 - what is left behind harms nobody
+                log.info("%s%s is left behind: %s", self.uri, name, cause)
+                return
+
     def names(self) -> Iterator[str]:
         """List everything."""
         with self._errors(""):
@@ -180,7 +231,7 @@ class StoreObjects:
 
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
-        with store_errors(self.uri + name, self._conn_id, field=FIELD, rights=RIGHTS):
+        with store_errors(self.uri + name, self._conn_id, field=self._field, rights=RIGHTS):
             yield
 
 

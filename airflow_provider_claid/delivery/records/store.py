@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidRecordsError
-from airflow_provider_claid.delivery.records.objects import RIGHTS, Objects
+from airflow_provider_claid.api.errors import ClaidRecordsError
+from airflow_provider_claid.delivery.records.objects import RIGHTS, Objects, create_proven
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 
@@ -27,6 +27,9 @@ class Records(Protocol):
 
     fenced: bool
     """True where an earlier attempt can write nothing any more once a later one has begun."""
+
+    removable: bool
+    """True where a person can delete the record of one submission, which permits another."""
 
     def claim(self, intent: Intent) -> bool:
         """Write down an intent, durably, unless there is one of this number: then return False."""
@@ -48,6 +51,7 @@ class ObjectRecords:
     """Records as objects of a store. The rights needed are to put and to get."""
 
     fenced = False
+    removable = True
 
     def __init__(self, objects: Objects, key: str) -> None:
         self._objects = objects
@@ -60,18 +64,13 @@ class ObjectRecords:
     def claim(self, intent: Intent) -> bool:
         """Create the intent exclusively. The first one of a process is created twice: the store must refuse that."""
         name, data = self._name(intent.number, "intent"), _packed(intent.to_json())
-        if not self._objects.create(name, data):
+        if not create_proven(self._objects, name, data):
             found = self.read(intent.number)
             if found is None:
                 message = f"The record {self.where(intent.number)} is there and cannot be read: it needs the rights"
                 raise ClaidRecordsError(f"{message} {RIGHTS}. Nothing was sent")
             # A create that the store has carried out and answered badly is refused when it is tried again.
             return found.intent.token == intent.token
-        if self._objects.uri not in _proven and self._objects.create(name, data):
-            came = f"{self._objects.uri}, whose store overwrites where an exclusive create was asked for"
-            fix = "Two attempts of a task could both pay: keep records in S3, Google Cloud, Azure or a local folder."
-            raise ClaidConfigurationError("records_path", came, "a store that refuses a second create", fix)
-        _proven.add(self._objects.uri)
         return True
 
     def finish(self, number: int, result: Result, *, unless_ended: bool = False) -> None:
@@ -109,6 +108,7 @@ class TaskStateRecords:
     """
 
     fenced = True
+    removable = True
 
     def __init__(self, state_store: Any) -> None:
         self._store = state_store
@@ -173,9 +173,6 @@ def all_submissions(objects: Objects) -> Iterator[Submission]:
             found = ObjectRecords(objects, key).read(int(number))
             if found is not None:
                 yield found
-
-
-_proven: set[str] = set()
 
 
 def _state_key(number: int) -> str:

@@ -81,7 +81,7 @@ class Intent:
         """Read what `to_json` wrote; raises a kind of LookupError, TypeError or ValueError for anything else."""
         _require_schema(value)
         return cls(
-            Identity(_text(value, "dag_id"), _text(value, "run_id"), _text(value, "task_id"), int(value["map_index"])),
+            _identity(value),
             int(value["number"]),
             int(value["first"]),
             int(value["epoch"]),
@@ -208,6 +208,12 @@ def fingerprint(request: GenerateRequest, conn_id: str, base_url: str) -> str:
     """Return what tells one wish from another: the request and where it goes; not the key, which may be renewed."""
     wish = {"request": request.model_dump(mode="json"), "conn_id": conn_id, "base_url": base_url}
     return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _identity(value: Mapping[str, Any]) -> Identity:
+    names = (_text(value, "dag_id"), _text(value, "run_id"), _text(value, "task_id"))
+    item = value.get("item")
+    return Identity(*names, int(value["map_index"]), None if item is None else int(item))
 
 
 def _require_schema(value: Mapping[str, Any]) -> None:

@@ -63,4 +63,4 @@ def test_airflow_retries_exactly_what_is_retryable(outcome):
 def test_only_what_costs_nothing_or_was_allowed_by_max_submissions_is_retryable():
     retryable = {name for name in exceptions.__all__ if getattr(errors, name).retryable}
     costs_nothing = {"ClaidNotSentError", "ClaidRateLimitError", "ClaidUnavailableError", "ClaidUndeliveredError"}
-    assert retryable == costs_nothing | {"ClaidLostAnswerError"}
+    assert retryable == costs_nothing | {"ClaidBatchUnfinishedError", "ClaidLostAnswerError"}

@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidRecordsError
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
-from airflow_provider_claid.delivery.records import store
+from airflow_provider_claid.delivery.records import objects as objects_module
 from airflow_provider_claid.delivery.records.objects import LocalObjects, StoreObjects, open_objects
 from airflow_provider_claid.delivery.records.store import ObjectRecords, all_submissions, history
 from airflow_provider_claid.delivery.records.submission import Intent, Result
@@ -29,7 +29,7 @@ RESULT = Result("mine", "unknown", "unknown", NOW, message="gone é")
 
 @pytest.fixture(autouse=True)
 def _nothing_proven(monkeypatch):
-    monkeypatch.setattr(store, "_proven", set())
+    monkeypatch.setattr(objects_module, "_proven", set())
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""
+The manifest of a batch: JSONL, a line for each item, complete at any moment and at the end in the order of the prompts.
+
+Everything but `add` blocks: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from airflow_provider_claid.api.errors import ClaidRecordsError
+from airflow_provider_claid.delivery.batch.endings import ENDINGS, FINAL, Counts, Line, Mark
+from airflow_provider_claid.delivery.batch.journal import another_batch
+from airflow_provider_claid.delivery.batch.sinks import Sink
+
+NONE = len(ENDINGS)
+
+
+class Manifest:
+    """
+    The lines of one batch of `total` items. The latest line of an item counts.
+
+    All lines are kept in a temporary file of this process, and of each item in memory a few bytes: so a batch of any
+    size is written in order at its end.
+    """
+
+    def __init__(self, sink: Sink, batch: str, total: int) -> None:
+        self._sink = sink
+        self._batch = batch
+        self._endings = bytearray([NONE]) * total
+        self._credits = array("q", bytes(8 * total))
+        self._places = array("q", bytes(8 * total))
+        self._moments = array("d", bytes(8 * total))
+        self._spool: IO[bytes] = tempfile.TemporaryFile(prefix="claid-manifest-")  # noqa: SIM115 - closed by `close`
+        self._pending: list[tuple[int, bytes]] = []
+        self._adding = threading.Lock()
+        self.counts = Counts(total)
+        self.seconds = 0.0
+        """Seconds that writing has taken so far."""
+
+    @property
+    def uri(self) -> str:
+        """Where the manifest is."""
+        return self._sink.uri
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which lines may wait to be written together."""
+        return self._sink.seconds
+
+    def open(self) -> None:
+        """Read what earlier attempts have written; raises `ClaidInputError` for the manifest of another batch."""
+        for raw in self._sink.lines():
+            try:
+                mark = Mark.read(raw)
+            except (LookupError, TypeError, ValueError) as fault:
+                message = f"A line of the manifest {self.uri} cannot be read ({fault}): {raw[:80]!r}. Mend or delete it"
+                raise ClaidRecordsError(message) from fault
+            if mark.batch != self._batch or not 0 <= mark.index < self.counts.total:
+                raise another_batch(self.uri, mark.batch, self._batch)
+            if mark.at >= self._moments[mark.index]:
+                self._keep(mark, raw)
+
+    def ending(self, index: int) -> str | None:
+        """Return how an item ended; None if it has not."""
+        found = self._endings[index]
+        return None if found == NONE else ENDINGS[found]
+
+    def credits(self, index: int) -> int:
+        """Return what an item has cost by its line."""
+        return self._credits[index]
+
+    def line(self, index: int) -> Line | None:
+        """Return the line of an item; None if it has none."""
+        return None if self.ending(index) is None else Line.unpacked(self._raw(index))
+
+    def is_final(self, index: int) -> bool:
+        """Tell whether an item needs nothing more."""
+        return self.ending(index) in FINAL
+
+    def add(self, line: Line) -> None:
+        """Take a line in; it is written by the next `write`."""
+        raw = line.packed(self._batch)
+        with self._adding:
+            self._keep(Mark(self._batch, line.index, line.outcome, line.credits, line.at.timestamp()), raw)
+            self._pending.append((line.index, raw))
+
+    @property
+    def pending(self) -> int:
+        """Lines that are not written yet."""
+        return len(self._pending)
+
+    def write(self) -> list[int]:
+        """Write what is pending durably, and return the items it was of; what cannot be written stays pending."""
+        with self._adding:
+            lines = list(self._pending)
+        begun = time.monotonic()
+        self._sink.append([raw for _, raw in lines])
+        self.seconds += time.monotonic() - begun
+        with self._adding:
+            del self._pending[: len(lines)]
+        return [index for index, _ in lines]
+
+    def finish(self) -> None:
+        """Write the manifest once more, whole: a line for each item that has one, in the order of the prompts."""
+        begun = time.monotonic()
+        with tempfile.NamedTemporaryFile(prefix="claid-manifest-") as ordered:
+            for raw in self.read():
+                ordered.write(raw)
+            ordered.flush()
+            self._sink.replace(Path(ordered.name))
+        self.seconds += time.monotonic() - begun
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the line of each item that has one, in the order of the prompts."""
+        for index, ending in enumerate(self._endings):
+            if ending != NONE:
+                yield self._raw(index)
+
+    def _raw(self, index: int) -> bytes:
+        self._spool.seek(self._places[index])
+        return self._spool.readline()
+
+    def summary(self) -> dict[str, Any]:
+        """Return where the manifest is, how many items ended how, and what they cost at most: plain JSON for XCom."""
+        counts = self.counts
+        return {"manifest": self.uri, "total": counts.total, **counts.endings, "credits": counts.credits}
+
+    def close(self) -> None:
+        """Let go of the temporary file."""
+        with suppress(OSError):
+            self._spool.close()
+
+    def _keep(self, mark: Mark, raw: bytes) -> None:
+        counts, old = self.counts, self.ending(mark.index)
+        if old is not None:
+            counts.endings[old] -= 1
+        counts.endings[mark.outcome] += 1
+        counts.credits += mark.credits - self._credits[mark.index]
+        self._endings[mark.index] = ENDINGS.index(mark.outcome)
+        self._credits[mark.index] = mark.credits
+        self._moments[mark.index] = mark.at
+        self._places[mark.index] = self._spool.seek(0, 2)
+        self._spool.write(raw)

@@ -1,0 +1,91 @@
+"""Writes the manifest of a batch while it runs, and lets its journal forget what needs nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError
+from airflow_provider_claid.delivery.batch.endings import Line
+from airflow_provider_claid.delivery.batch.journal import Journal
+from airflow_provider_claid.delivery.batch.manifest import Manifest
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.threads import in_thread
+
+log = logging.getLogger(__name__)
+
+MOST = 500
+"""Lines that wait for each other at the most."""
+
+SETTLE_EVERY = 15.0
+KEEP_TRYING = 20.0
+PAUSE = 1.0
+GLANCE = 0.1
+
+
+class Writer:
+    """Writes lines as they come, several at once where the place of the manifest asks for it."""
+
+    def __init__(self, manifest: Manifest, journal: Journal) -> None:
+        self._manifest = manifest
+        self._journal = journal
+        self._task: asyncio.Task[None] | None = None
+        self._unsettled: list[int] = []
+        self._written_at = self._settled_at = time.monotonic()
+
+    def add(self, line: Line) -> None:
+        """Take a line in."""
+        self._manifest.add(line)
+        self._task = self._task or asyncio.create_task(self._write_on())
+
+    async def close(self, *, whole: bool) -> None:
+        """
+        Write what is left; `whole`: and the manifest once more in order.
+
+        Raises `ClaidBatchUnfinishedError` if the store fails for 20 s: nothing is lost, the journal knows it all.
+        """
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        until = time.monotonic() + KEEP_TRYING
+        while True:
+            try:
+                await self._write()
+                await self._settle()
+                if whole:
+                    await in_thread(self._manifest.finish)
+            except StoreBusyError as busy:
+                if time.monotonic() > until:
+                    message = f"The manifest {self._manifest.uri} cannot be written: {busy}. A retry writes it"
+                    raise ClaidBatchUnfinishedError(message, billed="yes") from busy
+                await asyncio.sleep(PAUSE)
+            else:
+                return
+
+    async def _write_on(self) -> None:
+        while True:
+            try:
+                if self._is_due():
+                    await self._write()
+                if time.monotonic() > self._settled_at + SETTLE_EVERY:
+                    await self._settle()
+            except StoreBusyError as busy:
+                log.warning("The manifest waits: %s", busy)
+                await asyncio.sleep(PAUSE)
+            await asyncio.sleep(GLANCE)
+
+    def _is_due(self) -> bool:
+        waiting, since = self._manifest.pending, time.monotonic() - self._written_at
+        return waiting >= MOST or (waiting > 0 and since > self._manifest.patience)
+
+    async def _write(self) -> None:
+        if self._manifest.pending:
+            items = await in_thread(self._manifest.write)
+            self._unsettled += [item for item in items if self._manifest.is_final(item)]
+        self._written_at = time.monotonic()
+
+    async def _settle(self) -> None:
+        if self._unsettled:
+            await in_thread(self._journal.settle, self._unsettled)
+        self._unsettled, self._settled_at = [], time.monotonic()

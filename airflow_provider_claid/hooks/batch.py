@@ -1,0 +1,86 @@
+"""Where a batch reads its prompts from and what it writes into, with every Airflow connection looked up first."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_claid.api.errors import ClaidConfigurationError
+from airflow_provider_claid.delivery.batch.journal import Journal
+from airflow_provider_claid.delivery.batch.manifest import Manifest
+from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
+from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
+from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
+from airflow_provider_claid.delivery.records.objects import open_objects
+from airflow_provider_claid.hooks.storage import storage_connection
+
+if TYPE_CHECKING:
+    from airflow_provider_claid.delivery.account import Account
+    from airflow_provider_claid.delivery.prompts.tally import Scan
+
+RECORDS_FOLDER = "claid-records/"
+"""The folder of the records below `save_to`, where no other place is given."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folder of a batch's records and that of its manifest, with the manifest's name; `key` names the batch."""
+
+    key: str
+    records: Target
+    folder: Target
+    name: str
+
+    def opened(self, scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
+        """
+        Begin the batch of these prompts, or read what earlier attempts have written.
+
+        Raises `ClaidInputError` where another batch is. Blocks.
+        """
+        parts = (self.key, scan.fingerprint, conn_id, account.endpoint.base_url)
+        fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
+        try:
+            manifest.open()
+            journal = Journal(open_objects(self.records), self.key)
+            journal.open(fingerprint, scan.total, manifest.is_final)
+        except BaseException:
+            manifest.close()
+            raise
+        return journal, manifest
+
+
+def places_of(key: str, records: str | None, target: Target | None, manifest_path: str | None) -> Places:
+    """Find the places; raises `ClaidConfigurationError` if neither `records_path` nor `save_to` is one."""
+    if records is None and target is None:
+        accepted, fix = "a folder for the records of a batch without save_to", "Or set [claid] records_path."
+        raise ClaidConfigurationError("records_path", "nothing", accepted, fix)
+    if records is not None:
+        place = _connected(parse_target(records, None, "records_path"))
+    elif target is not None:
+        place = replace(target, uri=target.uri + RECORDS_FOLDER)
+    if manifest_path:
+        folder, name = split_file(manifest_path, FIELD, ".jsonl")
+        return Places(key, place, _connected(_like(target, parse_target(folder, None, FIELD))), name)
+    return Places(key, place, target or place, f"claid-{key}.jsonl")
+
+
+def prompts_of(prompts: Any, defaults: Defaults, target: Target | None, on_bad_row: str) -> Source:
+    """Return the prompts; the connection of a file is looked up, as Airflow takes others for an unknown one."""
+    if not isinstance(prompts, str):
+        return source_of(prompts, defaults, on_bad_row=on_bad_row)
+    file = prompt_file(prompts)
+    place = _connected(_like(target, Target(file.uri, file.scheme, file.conn_id)))
+    return source_of(file.uri, defaults, storage_conn_id=place.conn_id, on_bad_row=on_bad_row)
+
+
+def _like(target: Target | None, place: Target) -> Target:
+    """Reach a place that names no connection by the one of `save_to`, if it is in a store of the same kind."""
+    if place.conn_id is None and target is not None and target.scheme == place.scheme:
+        return replace(place, conn_id=target.conn_id)
+    return place
+
+
+def _connected(place: Target) -> Target:
+    return replace(place, conn_id=storage_connection(place.conn_id, place.scheme))

@@ -1,0 +1,179 @@
+"""The operator for many prompts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_claid.delivery.checks import check_name
+from airflow_provider_claid.exceptions import airflow_errors
+from airflow_provider_claid.links.claid import MANIFEST_LINK_KEY, RESULT_KEY, ClaidManifestLink, browser_address
+from airflow_provider_claid.metrics import emit, gauge
+from airflow_provider_claid.operators.arguments import check_batch_literals, defaults_of
+from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_of, identity_of, tags_of
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_claid.delivery.account import Account
+    from airflow_provider_claid.delivery.batch.journal import Journal
+    from airflow_provider_claid.delivery.batch.progress import Snapshot
+    from airflow_provider_claid.delivery.batch.run import Batch
+    from airflow_provider_claid.delivery.checks import Target
+    from airflow_provider_claid.delivery.job import ImageJob
+    from airflow_provider_claid.delivery.prompts.source import Item
+    from airflow_provider_claid.pacing.schedule import Pace
+
+log = logging.getLogger(__name__)
+
+
+class ClaidGenerateBatchOperator(ClaidGenerateOperator):
+    """
+    Turn many prompts into pictures in one task, all in one event loop at the account's pace; costs 1 credit a picture.
+
+    Returns `{"manifest", "total", "delivered", "filtered", "failed", "unknown", "not_started", "credits"}`: the URI of
+    the manifest, and how many prompts ended how. The manifest is JSONL, one line for each prompt in their order:
+    `batch`, `index`, `id`, `prompt`, `outcome`, `uris`, `images`, `request_id`, `credits`, `submissions`, `error`,
+    `duplicate_of`, `at`. It is complete at any moment, also while the task runs and after it was killed.
+
+    Every prompt is recorded before its request leaves and when its answer is there. A retry, or a person who clears
+    the task, goes on behind what is delivered: nothing is paid twice, and what was paid for but not copied is copied.
+    One prompt that fails does not stop the others; a refused key, missing credits or permission, a used-up budget, and
+    ten prompts in a row that were paid for and could not be delivered do. Prompts are checked, all of them, before the
+    first request leaves.
+
+    Takes the arguments of `ClaidGenerateOperator` too, and needs `save_to` or `output_folder`. The records are in
+    `records_path`, else below `save_to`; one of them is needed.
+
+    :param prompts: a list of texts, or of dictionaries with `prompt` and, if need be, `id` (a file name for the
+        pictures), `number_of_images` and `guidance_scale`; lists are data, nothing in them is rendered. Or the URI of
+        a `.txt`, `.csv`, `.jsonl` or `.parquet` file with such rows, which is streamed (templated).
+    :param manifest_path: the URI of the manifest, one for each run of the task (templated). Default:
+        `claid-<job key>.jsonl` in `save_to`, else in `records_path`.
+    :param max_credits: what the batch may cost in all, over all its attempts; it stops before a request that could
+        cost more. None: no limit.
+    :param max_failed: how many prompts may fail, stay unknown or, with `on_filtered="fail"`, be filtered, before the
+        task fails at its end: a count, or below 1 a share of all.
+    :param deduplicate: pay for the same request once, and give its pictures to all who ask for them. False: equal
+        prompts are paid for, each.
+    :param on_bad_row: what a row that makes no request does: `fail` the task before anything is paid, or `skip` it.
+    """
+
+    template_fields: Sequence[str] = ("prompts", "manifest_path", *ClaidGenerateOperator.template_fields)
+    operator_extra_links = (ClaidManifestLink(),)
+
+    def __init__(
+        self,
+        *,
+        prompts: str | Iterable[str | Mapping[str, Any]],
+        manifest_path: str | None = None,
+        max_credits: int | None = None,
+        max_failed: float = 0,
+        deduplicate: bool = False,
+        on_bad_row: str = "fail",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prompts = prompts
+        self.manifest_path = manifest_path
+        self.max_credits = max_credits
+        self.max_failed = max_failed
+        self.deduplicate = deduplicate
+        self.on_bad_row = on_bad_row
+        with airflow_errors():
+            check_batch_literals(self)
+
+    def render_template(
+        self,
+        content: Any,
+        context: Context,
+        jinja_env: jinja2.Environment | None = None,
+        seen_oids: set[int] | None = None,
+    ) -> Any:
+        """Render a template field; of prompts in a list only references to other tasks are resolved."""
+        if content is self.prompts and not isinstance(content, str):
+            return _resolved(content, context)
+        return super().render_template(content, context, jinja_env, seen_oids)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Bring every prompt to an end, and return the counts; raises what stopped the batch, or made it fail."""
+        from airflow_provider_claid.delivery import sync
+        from airflow_provider_claid.delivery.batch.run import run
+        from airflow_provider_claid.hooks.claid import ClaidHook
+        from airflow_provider_claid.lineage import announce, batch_delivery
+
+        with airflow_errors(tags_of(context)), self._batch(context) as batch:
+            # Airflow makes links when a task has ended; this one is wanted while it runs.
+            context["ti"].xcom_push(key=MANIFEST_LINK_KEY, value=browser_address(batch.manifest.uri))
+            try:
+                sync.run(run(batch))
+            finally:
+                summary = batch.manifest.summary()
+                context["ti"].xcom_push(key=RESULT_KEY, value=summary)
+            self._delivery = batch_delivery(summary, self.save_to, self.prompts)
+            announce(context, self.outlets, ClaidHook(self.claid_conn_id), self._delivery)
+            return summary
+
+    @contextmanager
+    def _batch(self, context: Context) -> Iterator[Batch]:
+        """Check everything, and open what the batch reads and writes."""
+        from airflow_provider_claid.delivery.batch.rules import Allowance
+        from airflow_provider_claid.delivery.batch.run import Batch
+        from airflow_provider_claid.delivery.storage import open_folder
+        from airflow_provider_claid.hooks.batch import places_of, prompts_of
+        from airflow_provider_claid.hooks.claid import ClaidHook
+
+        self._check_map_index(context)
+        identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)
+        key = identity.key() if self.reuse else f"{identity.key()}-{epoch_of(context)}"
+        places = places_of(key, self._records_uri(), target, self.manifest_path)
+        account = ClaidHook(self.claid_conn_id).account()
+        with prompts_of(self.prompts, defaults_of(self), target, self.on_bad_row) as source:
+            scan = source.scan(deduplicate=self.deduplicate)
+            journal, manifest = places.opened(scan, self.claid_conn_id, account)
+            try:
+                yield Batch(
+                    items=source,
+                    job_of=partial(self._item_job, context, account, journal, target),
+                    open_folder=partial(open_folder, target, self._tags(identity)) if target else None,
+                    pace=account.pace,
+                    journal=journal,
+                    manifest=manifest,
+                    on_filtered=self.on_filtered,
+                    duplicates=scan.duplicates,
+                    allowance=Allowance(self.max_failed),
+                    max_credits=self.max_credits,
+                    killed=self._stop,
+                    report=partial(emit, tags=tags),
+                    show=partial(show, pace=account.pace, tags=tags),
+                )
+            finally:
+                manifest.close()
+
+    def _item_job(
+        self, context: Context, account: Account, journal: Journal, target: Target | None, item: Item
+    ) -> ImageJob:
+        identity = replace(identity_of(context), item=item.index)
+        name = check_name(item.id, "id") if item.id else identity.key()
+        order, is_new = self._order_of(identity, epoch_of(context), item.request), not journal.known(item.index)
+        return self._job_of(order, account, journal.records(item.index), name, target, first_try=is_new)
+
+
+def show(snapshot: Snapshot, pace: Pace, tags: Mapping[str, str]) -> None:
+    """Tell the log and the metrics how far a batch is."""
+    log.info("%s", snapshot.line(pace))
+    gauge(snapshot, tags)
+
+
+def _resolved(value: Any, context: Context) -> Any:
+    """Put the values of other tasks where they are referred to, and render nothing."""
+    if resolve := getattr(value, "resolve", None):
+        value = resolve(context)
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        return value
+    return [_resolved(each, context) for each in value]

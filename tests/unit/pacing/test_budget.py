@@ -103,5 +103,5 @@ def test_a_dumped_budget_comes_back_as_it_was(days):
 
 @pytest.mark.parametrize("dumped", [b"", b"{", b"[]", b"{}", b'{"days": 3}', b'{"days": {"2026-02-28": null}}'])
 def test_what_is_no_budget_is_refused(dumped):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         Budget.load(dumped)

@@ -185,5 +185,5 @@ def test_a_dumped_schedule_comes_back_as_it_was(bookings, guard, closed_until):
     ],
 )
 def test_what_is_no_schedule_is_refused(dumped):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         Schedule.load(dumped)

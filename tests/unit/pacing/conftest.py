@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+import uuid
 from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_claid.pacing.sqlite import SQLiteStore
-from airflow_provider_claid.pacing.store import MemoryStore
+from tests.pacing_stores import Where
 
 
 @pytest.fixture
@@ -19,8 +19,21 @@ def pacing_dir(tmp_path):
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def store(request, pacing_dir):
-    return MemoryStore() if request.param == "memory" else SQLiteStore(pacing_dir, "account")
+def where(request, pacing_dir):
+    """An account of this test."""
+    account = uuid.uuid4().hex
+    return Where(account) if request.param == "memory" else Where(account, folder=pacing_dir)
+
+
+@pytest.fixture(params=["sqlite"])
+def shared_where(pacing_dir):
+    """The same, where several processes can use it."""
+    return Where("account", folder=pacing_dir)
+
+
+@pytest.fixture
+def store(where):
+    return where.open()
 
 
 @pytest.fixture
@@ -38,8 +51,8 @@ def near_midnight(monkeypatch):
 
 def spent(store):
     """Return the credits of each day, and how many send times are booked."""
-    with store._open(budgeted=True) as (schedule, _, budget):
-        return {day: credits for day, credits in budget.days.items() if credits}, len(schedule.bookings)
+    days, bookings = store._step(lambda schedule, _, budget: (dict(budget.days), len(schedule.bookings)), budgeted=True)
+    return {day: credits for day, credits in days.items() if credits}, bookings
 
 
 def today(store):

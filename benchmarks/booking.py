@@ -54,8 +54,9 @@ def measured(processes: int, pause: float) -> list[float]:
 
 def _fill(folder: Path) -> None:
     """Book a full minute's worth of requests, half a minute ago."""
-    with SQLiteStore(folder, "benchmark")._open() as (schedule, now, _):
-        schedule.bookings.extend(now - 50.0 + 0.2625 * index for index in range(119))
+    booked = [0.2625 * index - 50.0 for index in range(119)]
+    store = SQLiteStore(folder, "benchmark")
+    store._step(lambda schedule, now, _: schedule.bookings.extend(now + each for each in booked))
 
 
 def _book(folder: Path, pause: float, barrier: Barrier, results: Any) -> None:

@@ -20,7 +20,7 @@ from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.generate import generate
 from airflow_provider_claid.pacing import pacer
-from airflow_provider_claid.pacing.schedule import Pace
+from airflow_provider_claid.pacing.schedule import Pace, Schedule
 from airflow_provider_claid.pacing.sqlite import SQLiteStore
 from airflow_provider_claid.pacing.store import MemoryStore, ScheduleStore
 from benchmarks.contestants import HEADERS, body
@@ -92,8 +92,11 @@ def _forget(url: str, stores: list[ScheduleStore]) -> None:
     """Empty the sandbox and the schedules, so that every round begins alike."""
     reset(url)
     for store in stores:
-        with store._open() as (schedule, _, _):
-            del schedule.bookings[:]
+        store._step(lambda schedule, _now, _budget: _empty(schedule))
+
+
+def _empty(schedule: Schedule) -> None:
+    del schedule.bookings[:]
 
 
 def _request() -> GenerateRequest:

@@ -1,5 +1,7 @@
 """
-Install what the integration tests speak to: Ceph's RADOS Gateway (a real S3 store) and Azurite (Azure's emulator).
+Install what the integration tests speak to.
+
+Ceph's RADOS Gateway (a real S3 store), Azurite (Azure's emulator), Redis and PostgreSQL.
 
 It never fails: the tests of what is missing are skipped, and say why.
 """
@@ -12,20 +14,29 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / ".services"
 # The last version that does not ask for a newer Node.js than Debian has.
 AZURITE = "3.35.0"
 CEPH = {"radosgw": "radosgw", "ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd"}
+REDIS = {"redis-server": "redis-server"}
+# Debian keeps its programs out of the PATH.
+POSTGRES = {"/usr/lib/postgresql/*/bin/postgres": "postgresql"}
+POLICY = Path("/usr/sbin/policy-rc.d")
 NODE = {"node": "nodejs", "npm": "npm"}
 
 
 def main() -> None:
-    """Install both, and tell what is there and what is not."""
+    """Install all, and tell what is there and what is not."""
     started = time.monotonic()
     report("Ceph RADOS Gateway", debian_packages(CEPH))
     report(f"Azurite {AZURITE}", azurite())
+    with no_daemons():
+        report("Redis", debian_packages(REDIS))
+        report("PostgreSQL", debian_packages(POSTGRES))
     print(f"Looked after in {time.monotonic() - started:.1f} s.", flush=True)
 
 
@@ -36,7 +47,7 @@ def report(service: str, problem: str | None) -> None:
 
 def debian_packages(programs: dict[str, str]) -> str | None:
     """Install the packages of the programs that are missing; return why this could not be done."""
-    packages = [package for program, package in programs.items() if shutil.which(program) is None]
+    packages = [package for program, package in programs.items() if not found(program)]
     if not packages:
         return None
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
@@ -46,6 +57,27 @@ def debian_packages(programs: dict[str, str]) -> str | None:
         return f"not root; run {' '.join(command)} yourself"
     print(f"Installing the Debian packages {', '.join(packages)} ...", flush=True)
     return run(command) and (update_package_lists() or run(command))
+
+
+def found(program: str) -> bool:
+    """Tell whether a program is in the PATH, or anything at a path with wildcards."""
+    if program.startswith("/"):
+        return any(Path("/").glob(program.lstrip("/")))
+    return shutil.which(program) is not None
+
+
+@contextmanager
+def no_daemons() -> Iterator[None]:
+    """Let Debian start nothing of what it installs meanwhile: tests start servers of their own."""
+    if os.geteuid() != 0 or POLICY.exists() or not POLICY.parent.is_dir():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,18 @@ class Budget:
     def copy(self) -> Budget:
         """Return the same budget, kept apart."""
         return Budget(self.days)
+
+    def dump(self) -> bytes:
+        """Return the budget as bytes: JSON, credits by day."""
+        return json.dumps({"days": self.days}).encode()
+
+    @classmethod
+    def load(cls, dumped: bytes) -> Budget:
+        """Return what was dumped; raises `ValueError` for what is no budget."""
+        try:
+            return cls({day: int(amount) for day, amount in json.loads(dumped)["days"].items()})
+        except (AttributeError, KeyError, TypeError) as cause:
+            raise ValueError("no budget") from cause
 
     def book(self, day: str, spend: Spend) -> None:
         """Book a request on its day; raises `BudgetError`, with nothing changed, if the day would cost too much."""

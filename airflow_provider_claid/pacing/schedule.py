@@ -8,6 +8,8 @@ and anchored server windows alike. Within them, each booking is the earliest leg
 
 from __future__ import annotations
 
+import json
+import sys
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
@@ -26,6 +28,8 @@ LONGEST_BRAKE = 120.0
 HISTORY = 300.0
 # Sums of seconds are equal within this.
 EPSILON = 1e-6
+# Of what `Schedule.dump` writes; a schedule of another version is not read.
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,25 @@ class Schedule:
     def copy(self) -> Schedule:
         """Return the same schedule, kept apart."""
         return Schedule(self.bookings, self.guard, self.closed_until)
+
+    def dump(self) -> bytes:
+        """Return the schedule as bytes, the same on every machine: a line of JSON, then each booking as a double."""
+        header = {"version": VERSION, "guard": self.guard, "closed_until": self.closed_until}
+        return json.dumps(header).encode() + b"\n" + _little_endian(self.bookings).tobytes()
+
+    @classmethod
+    def load(cls, dumped: bytes) -> Schedule:
+        """Return what was dumped; raises `ValueError` for what is no schedule, or one of a later version."""
+        header, _, body = dumped.partition(b"\n")
+        bookings = array("d")
+        bookings.frombytes(body)
+        try:
+            fields = json.loads(header)
+            if fields["version"] == VERSION:
+                return cls(_little_endian(bookings), float(fields["guard"]), float(fields["closed_until"]))
+        except (KeyError, TypeError) as cause:
+            raise ValueError("no schedule") from cause
+        raise ValueError(f"no schedule of version {VERSION}")
 
     def book(self, now: float, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> float:
         """
@@ -162,3 +185,12 @@ class Schedule:
         booked = self.bookings
         first, last = max(0, place - most + 1), min(place, len(booked) - most + 1)
         return all(booked[index + most - 1] - booked[index] >= MINUTE - EPSILON for index in range(first, last))
+
+
+def _little_endian(bookings: array[float]) -> array[float]:
+    """Turn this machine's order of bytes into the little-endian one, and back."""
+    if sys.byteorder == "little":
+        return bookings
+    swapped = array("d", bookings)
+    swapped.byteswap()
+    return swapped

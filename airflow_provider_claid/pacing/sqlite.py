@@ -10,16 +10,17 @@ import sys
 import tempfile
 import threading
 import time
-from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakSet
 
 from airflow_provider_claid.pacing.budget import Budget, BudgetError
 from airflow_provider_claid.pacing.schedule import Schedule
-from airflow_provider_claid.pacing.store import ScheduleStore, StoreError
+from airflow_provider_claid.pacing.store import Change, ScheduleStore, StoreError
 
+T = TypeVar("T")
 BUSY_SECONDS = 5.0
 _NETWORK_FILE_SYSTEMS = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gpfs",
@@ -27,12 +28,10 @@ _NETWORK_FILE_SYSTEMS = {
 }  # fmt: skip
 _REMEDY = "set [claid] pacing_dir to a local folder of this user"
 _TABLES = (
-    """CREATE TABLE IF NOT EXISTS schedule (
+    """CREATE TABLE IF NOT EXISTS pace (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         boot TEXT NOT NULL,
-        guard REAL NOT NULL,
-        closed_until REAL NOT NULL,
-        bookings BLOB NOT NULL
+        schedule BLOB NOT NULL
     )""",
     "CREATE TABLE IF NOT EXISTS budget (day TEXT PRIMARY KEY, credits INTEGER NOT NULL)",
 )
@@ -79,22 +78,10 @@ class SQLiteStore(ScheduleStore):
         self._budget_of: tuple[int, int] | None = None
         _alive.add(self)
 
-    @contextmanager
-    def _open(self, *, budgeted: bool = False) -> Iterator[tuple[Schedule, float, Budget]]:
+    def _step(self, change: Change[T], *, budgeted: bool = False) -> T:
         with self.lock:
             try:
-                connection = self._connected()
-                self._sync(connection, durable=budgeted)
-                with _transaction(connection):
-                    schedule = self._read(connection)
-                    budget = self._read_budget(connection) if budgeted else Budget()
-                    yield schedule, time.monotonic(), budget
-                    self._write(connection, schedule)
-                    if budgeted:
-                        self._write_budget(connection, budget)
-                self._last_seen = schedule
-                if budgeted:
-                    self._last_budget, self._budget_of = budget, self._opened
+                return self._transact(change, budgeted=budgeted)
             except BudgetError:
                 raise
             except (sqlite3.Error, OSError) as cause:
@@ -106,6 +93,21 @@ class SQLiteStore(ScheduleStore):
             except BaseException:
                 self.disconnect()
                 raise
+
+    def _transact(self, change: Change[T], *, budgeted: bool) -> T:
+        connection = self._connected()
+        self._sync(connection, durable=budgeted)
+        with _transaction(connection):
+            schedule = self._read(connection)
+            budget = self._read_budget(connection) if budgeted else Budget()
+            result = change(schedule, time.monotonic(), budget)
+            self._write(connection, schedule)
+            if budgeted:
+                self._write_budget(connection, budget)
+        self._last_seen = schedule
+        if budgeted:
+            self._last_budget, self._budget_of = budget, self._opened
+        return result
 
     def _connected(self) -> sqlite3.Connection:
         """Return a connection to the file that has this name now."""
@@ -164,21 +166,17 @@ class SQLiteStore(ScheduleStore):
                 connection.close()
 
     def _read(self, connection: sqlite3.Connection) -> Schedule:
-        row = connection.execute("SELECT boot, guard, closed_until, bookings FROM schedule").fetchone()
+        row = connection.execute("SELECT boot, schedule FROM pace").fetchone()
         if row is None:
             return self._last_seen.copy()
-        boot, guard, closed_until, blob = row
-        if boot != self._boot or len(blob) % 8:
-            return Schedule()
-        bookings = array("d")
-        bookings.frombytes(blob)
-        return Schedule(bookings, guard, closed_until)
+        boot, dumped = row
+        try:
+            return Schedule.load(dumped) if boot == self._boot else Schedule()
+        except ValueError:
+            return self._last_seen.copy()
 
     def _write(self, connection: sqlite3.Connection, schedule: Schedule) -> None:
-        connection.execute(
-            "INSERT OR REPLACE INTO schedule VALUES (1, ?, ?, ?, ?)",
-            (self._boot, schedule.guard, schedule.closed_until, schedule.bookings.tobytes()),
-        )
+        connection.execute("INSERT OR REPLACE INTO pace VALUES (1, ?, ?)", (self._boot, schedule.dump()))
 
     def _read_budget(self, connection: sqlite3.Connection) -> Budget:
         budget = Budget(dict(connection.execute("SELECT day, credits FROM budget")))

@@ -6,13 +6,16 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from airflow_provider_claid.pacing.budget import Budget, Spend, utc_day
 from airflow_provider_claid.pacing.schedule import Exhausted, Pace, Schedule
+
+T = TypeVar("T")
+Change = Callable[[Schedule, float, Budget], T]
+"""What a step does to a schedule and a budget at a moment of the store's clock; it may raise `BudgetError`."""
 
 
 class StoreError(Exception):
@@ -64,53 +67,60 @@ class Store(Protocol):
 
 
 class ScheduleStore(ABC):
-    """A store that keeps a `Schedule` and opens it for one atomic step at a time."""
+    """A store that keeps a `Schedule` and changes it in one atomic step at a time."""
 
     @abstractmethod
-    def _open(self, *, budgeted: bool = False) -> AbstractContextManager[tuple[Schedule, float, Budget]]:
+    def _step(self, change: Change[T], *, budgeted: bool = False) -> T:
         """
-        Yield the schedule, the monotonic clock and the budget; keep both when the block ends without an error.
+        Apply a change to what is kept, and return what it returns; if it raises, nothing is kept of it.
 
-        Unless `budgeted`, the budget is an empty one that nobody keeps.
+        It may be applied more than once, each time to a fresh copy; the last time counts. Unless `budgeted`, what it
+        does to the budget need not be kept.
         """
+
+    def _due(self, at: float) -> float:
+        """Return the same moment in this process's monotonic clock, which is the store's where all is on one host."""
+        return at
+
+    def _wall(self, at: float, now: float) -> float:
+        """Return a moment of the store's clock in seconds since 1970."""
+        return time.time() + at - now
 
     def book(
         self, pace: Pace, *, instead_of: Booking | None = None, spread: float = 0.0, spend: Spend | None = None
     ) -> Booking:
         """Book the earliest legal send time, and its credits (`Schedule.book`, `Budget.book`)."""
         missed = instead_of.at if instead_of else None
-        with self._open(budgeted=spend is not None) as (schedule, now, budget):
+
+        def change(schedule: Schedule, now: float, budget: Budget) -> Booking:
             at = schedule.book(now, pace, instead_of=missed, spread=spread)
-            # The clock of these stores is this host's monotonic one, so both names mean one moment.
-            booking = Booking(at, due=at)
-            if spend is not None:
-                day = utc_day(time.time() + at - now)
-                if instead_of and instead_of.day:
-                    budget.refund(instead_of.day, instead_of.credits)
-                budget.book(day, spend)
-                booking = Booking(at, due=at, credits=spend.credits, day=day)
-        return booking
+            if spend is None:
+                return Booking(at, due=at)
+            day = utc_day(self._wall(at, now))
+            if instead_of and instead_of.day:
+                budget.refund(instead_of.day, instead_of.credits)
+            budget.book(day, spend)
+            return Booking(at, due=at, credits=spend.credits, day=day)
+
+        booking = self._step(change, budgeted=spend is not None)
+        return replace(booking, due=self._due(booking.at))
 
     def refund(self, booking: Booking) -> None:
         """Give the credits of a booking back (`Budget.refund`)."""
-        if booking.day:
-            with self._open(budgeted=True) as (_, _, budget):
-                budget.refund(booking.day, booking.credits)
+        if day := booking.day:
+            self._step(lambda _schedule, _now, budget: budget.refund(day, booking.credits), budgeted=True)
 
     def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
         """Note a 429 (`Schedule.refused`)."""
-        with self._open() as (schedule, now, _):
-            return schedule.refused(now, at, pace, exhausted)
+        return self._step(lambda schedule, now, _: schedule.refused(now, at, pace, exhausted))
 
     def exhausted(self, at: float, exhausted: Exhausted) -> bool:
         """Note a window's last request (`Schedule.exhausted`)."""
-        with self._open() as (schedule, _, _):
-            return schedule.exhausted(at, exhausted)
+        return self._step(lambda schedule, _now, _budget: schedule.exhausted(at, exhausted))
 
     def close(self, seconds: float) -> None:
         """Let nobody send for this long (`Schedule.close`)."""
-        with self._open() as (schedule, now, _):
-            schedule.close(now, seconds)
+        self._step(lambda schedule, now, _: schedule.close(now, seconds))
 
 
 class MemoryStore(ScheduleStore):
@@ -122,14 +132,12 @@ class MemoryStore(ScheduleStore):
         self._start_within = start_within
         self._lock = threading.Lock()
 
-    @contextmanager
-    def _open(self, *, budgeted: bool = False) -> Iterator[tuple[Schedule, float, Budget]]:
+    def _step(self, change: Change[T], *, budgeted: bool = False) -> T:
         with self._lock:
             now = time.monotonic()
             self._schedule.close(now, random.random() * self._start_within)
             self._start_within = 0.0
-            schedule, budget = self._schedule.copy(), self._budget.copy() if budgeted else Budget()
-            yield schedule, now, budget
-            self._schedule = schedule
-            if budgeted:
-                self._budget = budget
+            schedule, budget = self._schedule.copy(), self._budget.copy()
+            result = change(schedule, now, budget)
+            self._schedule, self._budget = schedule, budget
+        return result

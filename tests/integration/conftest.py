@@ -11,7 +11,9 @@ import pytest
 
 from tests.dag_runs import dag, dags_folder, log_text
 from tests.services.azurite import Azurite
+from tests.services.postgres import PostgresServer
 from tests.services.processes import ServiceMissingError
+from tests.services.redis import RedisServer
 from tests.services.rgw import RadosGateway
 
 __all__ = ["dag", "dags_folder", "log_text"]
@@ -52,6 +54,22 @@ def rgw_bucket(rgw, monkeypatch):
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
         if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", ())]:
             client.delete_objects(Bucket=name, Delete={"Objects": keys})
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """A running `RedisServer`; who breaks it takes one of its own."""
+    server = started(RedisServer())
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A running `PostgresServer`; who breaks it takes one of its own."""
+    server = started(PostgresServer({"fsync": "off"}))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

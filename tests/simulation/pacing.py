@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import TypeVar
 
 from airflow_provider_claid.pacing.budget import Budget
 from airflow_provider_claid.pacing.schedule import Schedule
-from airflow_provider_claid.pacing.store import ScheduleStore, StoreError
+from airflow_provider_claid.pacing.store import Change, ScheduleStore, StoreError
 from tests.simulation.world import World
+
+T = TypeVar("T")
 
 
 class SharedSchedule(ScheduleStore):
@@ -20,20 +21,20 @@ class SharedSchedule(ScheduleStore):
         self._world = world
         self._trouble = trouble
 
-    @contextmanager
-    def _open(self, *, budgeted: bool = False) -> Iterator[tuple[Schedule, float, Budget]]:
+    def _step(self, change: Change[T], *, budgeted: bool = False) -> T:
         fault = self._world.random.choice(("before", "after")) if self._world.chance(self._trouble) else None
         self._sleep()
         if fault == "before":
             self._fail()
-        schedule, budget = self.schedule.copy(), self.budget.copy() if budgeted else Budget()
-        yield schedule, self._world.now, budget
+        schedule, budget = self.schedule.copy(), self.budget.copy()
+        result = change(schedule, self._world.now, budget)
         self.schedule = schedule
         if budgeted:
             self.budget = budget
         self._sleep()
         if fault == "after":
             self._fail()
+        return result
 
     def _sleep(self) -> None:
         dice = self._world.random

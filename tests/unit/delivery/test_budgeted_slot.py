@@ -34,8 +34,8 @@ def _short_pauses(monkeypatch):
 
 
 def spent(account):
-    with SQLiteStore(account.pacing_dir, account.name)._open(budgeted=True) as (_, _, budget):
-        return sum(budget.days.values())
+    store = SQLiteStore(account.pacing_dir, account.name)
+    return store._step(lambda _schedule, _now, budget: sum(budget.days.values()), budgeted=True)
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 413, 422, 429])

@@ -38,8 +38,8 @@ def near_midnight(monkeypatch):
 
 def spent(store):
     """Return the credits of each day, and how many send times are booked."""
-    with store._open(budgeted=True) as (schedule, _, budget):
-        return {day: credits for day, credits in budget.days.items() if credits}, len(schedule.bookings)
+    days, bookings = store._step(lambda schedule, _, budget: (dict(budget.days), len(schedule.bookings)), budgeted=True)
+    return {day: credits for day, credits in days.items() if credits}, bookings
 
 
 def today(store):

@@ -94,3 +94,14 @@ def test_a_replaced_place_counts_no_day_for_less_than_was_seen(found, seen):
 def test_days_are_those_of_utc(moment, day, monkeypatch):
     monkeypatch.setenv("TZ", "Pacific/Auckland")
     assert utc_day(moment.timestamp()) == day
+
+
+@given(st.dictionaries(st.dates().map(str), st.integers(0, 9)))
+def test_a_dumped_budget_comes_back_as_it_was(days):
+    assert Budget.load(Budget(days).dump()).days == days
+
+
+@pytest.mark.parametrize("dumped", [b"", b"{", b"[]", b"{}", b'{"days": 3}', b'{"days": {"2026-02-28": null}}'])
+def test_what_is_no_budget_is_refused(dumped):
+    with pytest.raises(ValueError, match=r"."):
+        Budget.load(dumped)

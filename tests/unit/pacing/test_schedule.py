@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -159,3 +160,30 @@ def test_a_share_is_never_nothing(part):
     share = FULL.share(part)
     assert share.per_minute >= 1
     assert share.per_second > 0
+
+
+times = st.lists(st.floats(0, 2e9), max_size=50)
+
+
+@given(times, st.floats(0, GUARD_CAP), st.floats(0, 2e9))
+def test_a_dumped_schedule_comes_back_as_it_was(bookings, guard, closed_until):
+    schedule = Schedule(bookings, guard, closed_until)
+    found = Schedule.load(schedule.dump())
+    assert (found.bookings, found.guard, found.closed_until) == (schedule.bookings, guard, closed_until)
+
+
+@pytest.mark.parametrize(
+    "dumped",
+    [
+        b"",
+        b"no schedule",
+        b"[]\n",
+        b'{"version": 2, "guard": 0.05, "closed_until": 0.0}\n',
+        Schedule([1.0]).dump()[:-1],
+        Schedule([1.0]).dump().replace(b"guard", b"other"),
+        Schedule([1.0]).dump().replace(b"0.05", b"null"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(dumped):
+    with pytest.raises(ValueError, match=r"."):
+        Schedule.load(dumped)

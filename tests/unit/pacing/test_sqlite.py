@@ -192,7 +192,7 @@ def test_a_process_killed_while_it_holds_the_lock_blocks_nobody(sqlite_store):
     code = (
         "import sqlite3,sys,time\n"
         "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "c.execute('BEGIN IMMEDIATE'); c.execute('UPDATE schedule SET guard = 0.4')\n"
+        "c.execute('BEGIN IMMEDIATE'); c.execute('UPDATE pace SET boot = 0')\n"
         "print('held', flush=True); time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(sqlite_store.path)], stdout=subprocess.PIPE)
@@ -230,8 +230,7 @@ def test_bookings_far_ahead_without_a_boot_id_are_dropped(pacing_dir, monkeypatc
     monkeypatch.setattr(sqlite, "boot_id", lambda: "")
     store = SQLiteStore(pacing_dir, "account")
     store.book(FAST)
-    with store._open() as (schedule, now, _):
-        schedule.bookings.append(now + 9_000)
+    store._step(lambda schedule, now, _: schedule.bookings.append(now + 9_000))
     assert store.book(ONE_A_MINUTE).due <= time.monotonic() + 61
 
 

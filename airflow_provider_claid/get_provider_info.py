@@ -66,11 +66,20 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Name it if several keys share one account's limits; empty for one per key.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "pacing_conn_id": {
+                        "label": "Pacing connection",
+                        "description": (
+                            "Id of a connection of type redis or postgres, in which several hosts or containers keep "
+                            "one pace; empty if one host uses the account."
+                        ),
+                        "schema": {"type": ["string", "null"]},
+                    },
                     "daily_credits": {
                         "label": "Daily credits",
                         "description": (
                             "Requests that would cost more in a UTC day are refused; empty for no limit. Several hosts "
-                            "each count for themselves. Needs [claid] pacing_dir in a folder that outlives a reboot."
+                            "count together with a pacing connection; else each counts for itself, in [claid] "
+                            "pacing_dir, which must be in a folder that outlives a reboot."
                         ),
                         "schema": {"type": ["integer", "string", "null"]},
                     },

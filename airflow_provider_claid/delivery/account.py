@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from airflow_provider_claid.api.endpoint import Endpoint
+from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.schedule import Pace
 
 
@@ -15,6 +16,7 @@ class Account:
     """
     A Claid account. `name` names its schedule: whatever uses the same name and `pacing_dir` shares one pace.
 
+    That is one host; `pacing_place` is where several share it.
     `daily_credits` is what whatever shares that may spend in a UTC day; None: no limit.
     `storages` maps names of connected storages to `s3://bucket/prefix/` or `gs://…`, for keys without the scope.
     """
@@ -24,4 +26,5 @@ class Account:
     pace: Pace
     pacing_dir: Path
     daily_credits: int | None = None
+    pacing_place: Place | None = None
     storages: Mapping[str, str] = field(default_factory=dict)

@@ -63,7 +63,7 @@ async def generate(
     `ledger` each submission is recorded before it leaves. A server that asks to wait longer than `patience` seconds
     is left to Airflow. Raises a kind of `ClaidError`.
     """
-    pace = pacer(account.name, account.pace, account.pacing_dir)
+    pace = pacer(account.name, account.pace, account.pacing_dir, account.pacing_place)
     client, stop = ClaidClient(account.endpoint), stop or Stop()
     for tries in range(1, MAX_TRIES + 1):
         send = partial(_send, client, request, ledger, partial(Door, stop, asyncio.get_running_loop().time()))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_claid.api.models import Storage
     from airflow_provider_claid.delivery.account import Account
     from airflow_provider_claid.delivery.generate import GenerateResult
+    from airflow_provider_claid.hooks.form import AirflowConnection
 
 CONFIG_SECTION = "claid"
 
@@ -142,16 +143,22 @@ class ClaidHook(BaseHook):
     def account(self) -> Account:
         """Look the connection up and check it; raises `ClaidConfigurationError`."""
         with airflow_errors():
-            try:
-                connection = self.get_connection(self.claid_conn_id)
-            except AirflowNotFoundException:
-                raise self._missing() from None
-            return account_from(connection, pacing_dir())
+            connection = self._find(self.claid_conn_id)
+            if connection is None:
+                raise self._missing()
+            return account_from(connection, pacing_dir(), self._find)
 
     async def aaccount(self) -> Account:
         """Do what `account` does, without blocking the event loop."""
         # Not Airflow's own asynchronous look-up: its one thread is lost in a process that is forked afterwards.
         return await in_thread(self.account)
+
+    def _find(self, conn_id: str) -> AirflowConnection | None:
+        try:
+            found: AirflowConnection = self.get_connection(conn_id)
+        except AirflowNotFoundException:
+            return None
+        return found
 
     def _missing(self) -> ClaidConfigurationError:
         accepted = f"the id of an Airflow connection of type {self.conn_type!r}"

@@ -16,6 +16,9 @@ from typing import TypeVar
 from airflow_provider_claid.pacing.budget import Spend
 from airflow_provider_claid.pacing.fallback import FallbackStore
 from airflow_provider_claid.pacing.headers import RateLimit, parse
+from airflow_provider_claid.pacing.place import Place
+from airflow_provider_claid.pacing.postgres import PostgresStore
+from airflow_provider_claid.pacing.redis import RedisStore
 from airflow_provider_claid.pacing.schedule import Exhausted, Pace
 from airflow_provider_claid.pacing.slot import Slot
 from airflow_provider_claid.pacing.sqlite import SQLiteStore, spare_folders
@@ -33,11 +36,12 @@ class Pacer:
     """
     Hands out the slots of one account in one event loop: at most one is outstanding, so none is hoarded.
 
-    Bookings go through one thread of its own, because a store may block.
+    Bookings go through one thread of its own, because a store may block. `shared`: the store is that of several hosts.
     """
 
-    def __init__(self, store: Store, pace: Pace) -> None:
+    def __init__(self, store: Store, pace: Pace, *, shared: bool = False) -> None:
         self.pace = pace
+        self._shared = shared
         self.spread = 0.0
         self._store = store
         self._turn = asyncio.Lock()
@@ -95,7 +99,7 @@ class Pacer:
 
     def _brake(self, at: float, used_up: Exhausted) -> None:
         if not self._store.exhausted(at, used_up):
-            _warn_of_others("Claid counted more requests than this schedule booked")
+            _warn_of_others("Claid counted more requests than this schedule booked", shared=self._shared)
 
     async def refused(self, slot: Slot, rate_headers: Mapping[str, str], retry_after: float | None) -> float | None:
         """Take note of a 429 and brake; return the seconds until another try makes sense, None if nobody said."""
@@ -104,7 +108,7 @@ class Pacer:
         a_second = Exhausted(window=1.0, limit=max(1, int(self.pace.per_second)), reset=1.0)
         used_up = (_exhausted(limit) if limit else None) or a_second
         if not await self.step(partial(self._store.refused, slot.at, self.pace, used_up)):
-            _warn_of_others("Claid refused a request that this schedule does not explain")
+            _warn_of_others("Claid refused a request that this schedule does not explain", shared=self._shared)
         if retry_after is not None:
             await self.step(partial(self._store.close, retry_after))
             return retry_after
@@ -148,26 +152,40 @@ def _exhausted(limit: RateLimit) -> Exhausted | None:
     return Exhausted(limit.window, limit.limit, min(limit.window if limit.reset is None else limit.reset, limit.window))
 
 
-_pacers: dict[asyncio.AbstractEventLoop, dict[tuple[str, Path, Pace], Pacer]] = {}
-_stores: dict[tuple[str, Path], Store] = {}
+_pacers: dict[asyncio.AbstractEventLoop, dict[tuple[str, Path, Place | None, Pace], Pacer]] = {}
+_stores: dict[tuple[str, Path, Place | None], Store] = {}
 _stores_lock = threading.Lock()
 _warned_of_others = False
 
 
-def pacer(account: str, pace: Pace, folder: Path) -> Pacer:
-    """Return the pacer of this account for the running event loop; the schedule is shared by all of this host."""
+def pacer(account: str, pace: Pace, folder: Path, place: Place | None = None) -> Pacer:
+    """
+    Return the pacer of this account for the running event loop.
+
+    The schedule is shared by all of this host; with a `place`, by all that use it.
+    """
     loop = asyncio.get_running_loop()
     if loop not in _pacers:
         # list() copies in one step: other threads add theirs meanwhile.
         for ended in [each for each in list(_pacers) if each.is_closed()]:
             _end(_pacers.pop(ended, {}).values())
     pacers = _pacers.setdefault(loop, {})
-    if (account, folder, pace) not in pacers:
+    kept = (account, folder, place)
+    if (*kept, pace) not in pacers:
         with _stores_lock:
-            if (account, folder) not in _stores:
-                _stores[account, folder] = host_store(account, folder)
-        pacers[account, folder, pace] = Pacer(_stores[account, folder], pace)
-    return pacers[account, folder, pace]
+            if kept not in _stores:
+                _stores[kept] = store_of(*kept)
+        pacers[*kept, pace] = Pacer(_stores[kept], pace, shared=place is not None)
+    return pacers[*kept, pace]
+
+
+def store_of(account: str, folder: Path, place: Place | None) -> Store:
+    """Make the store of an account: that of this host, before which comes the place of several."""
+    here = host_store(account, folder)
+    if place is None:
+        return here
+    shared = RedisStore if place.kind == "redis" else PostgresStore
+    return FallbackStore(shared(place, account), here)
 
 
 def host_store(account: str, folder: Path) -> Store:
@@ -188,14 +206,20 @@ def _end(pacers: Iterable[Pacer]) -> None:
         each.close()
 
 
-def _warn_of_others(what: str) -> None:
+def _warn_of_others(what: str, *, shared: bool) -> None:
     global _warned_of_others  # noqa: PLW0603
     if not _warned_of_others:
         _warned_of_others = True
+        remedy = (
+            "Let it use the same pacing_conn_id and the same account in its connection"
+            if shared
+            else "Set pacing_conn_id in the connection of each, so that they share one pace"
+        )
         log.warning(
-            "%s: another host, container or user uses this account. Lower requests_per_second and "
-            "requests_per_minute in the connection to this host's share of the account's limits.",
+            "%s: another host, container or user uses this account. %s; or lower requests_per_second and "
+            "requests_per_minute to each one's share of the account's limits.",
             what,
+            remedy,
         )
 
 

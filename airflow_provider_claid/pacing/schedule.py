@@ -89,6 +89,17 @@ class Schedule:
             raise ValueError("no schedule") from cause
         raise ValueError(f"no schedule of version {VERSION}")
 
+    def shift(self, seconds: float) -> None:
+        """Follow a clock that was stepped by this much."""
+        self.bookings = array("d", (at + seconds for at in self.bookings))
+        self.closed_until += seconds
+
+    def remember(self, seen: Schedule) -> None:
+        """Add what was seen before, when the place where it is kept has lost some of it."""
+        self.bookings = array("d", sorted({*self.bookings, *seen.bookings}))
+        self.guard = max(self.guard, seen.guard)
+        self.closed_until = max(self.closed_until, seen.closed_until)
+
     def book(self, now: float, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> float:
         """
         Book the earliest legal send time, at or after `now`, and return it.

@@ -27,7 +27,7 @@ def by_uri(uri):
 
 
 def account(connection):
-    return account_from(connection, Path("/nowhere"))
+    return account_from(connection, Path("/nowhere"), {}.get)
 
 
 def base_url(connection):
@@ -109,7 +109,7 @@ def test_host_port_and_schema_apart_or_as_one_address(connection, expected):
         (by_fields(schema="https://me:pw@api.claid.ai"), "schema", "user info"),
         (by_fields(host="me:pw@api.claid.ai/x://y"), "host", "user info"),
         (by_fields(host="https://api.claid.ai?me=pw@x"), "host", "user info"),
-        (by_fields(extra={"pacing_conn_id": "redis_default"}), "pacing_conn_id", "not built yet"),
+        (by_fields(extra={"pacing_conn_id": "redis_default"}), "pacing_conn_id", "which is not defined"),
         (by_fields(extra={"daily_credits": 0}), "daily_credits", "a whole number from 1"),
         (by_fields(extra={"daily_credits": -5}), "daily_credits", "Leave it empty for no limit"),
         (by_fields(extra={"daily_credits": 1.5}), "daily_credits", "a whole number"),

@@ -50,6 +50,7 @@ def deployment(folder: Path, redis: RedisServer, postgres: PostgresServer) -> It
 
 def _connections(sandbox: SandboxServer, redis: RedisServer) -> dict[str, str]:
     pace = {"requests_per_second": PER_SECOND, "requests_per_minute": PER_MINUTE}
-    extra: dict[str, Any] = {**pace, "request_timeout": REQUEST_TIMEOUT}
+    extra: dict[str, Any] = {**pace, "request_timeout": REQUEST_TIMEOUT, "pacing_conn_id": "claid_pacing"}
     claid = {"conn_type": "claid", "host": sandbox.url, "password": KEY, "extra": extra}
-    return {"AIRFLOW_CONN_CLAID_DEFAULT": json.dumps(claid)}
+    connections = {"claid_default": claid, "claid_pacing": redis.airflow_connection()}
+    return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in connections.items()}

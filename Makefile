@@ -11,7 +11,7 @@ NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/test_store_errors.py
 RUNS := 100000
 FIRST := 0
 
-.PHONY: help demo test simulate integration kills check lint types arrows benchmark sandbox requirements clean
+.PHONY: help demo test simulate integration distributed kills check lint types arrows benchmark sandbox requirements clean
 
 help:
 	@echo "make demo         run the quickstart Dag against the sandbox (or, with CLAID_API_KEY set, against Claid)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test         run all tests that need no service"
 	@echo "make simulate     pay, crash and retry in virtual time, under 100,000 seeds (RUNS=, FIRST=; about 7 minutes)"
 	@echo "make integration  run the tests that need real stores, and install those (as root)"
+	@echo "make distributed  lose a Celery worker in the middle of a catalogue: PostgreSQL, Redis, two workers (about 8 minutes)"
 	@echo "make kills        kill the quickstart 50 times, each time followed by a rerun (about 6 minutes)"
 	@echo "make check        lint, types and import arrows"
 	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 85 minutes)"
@@ -38,6 +39,10 @@ simulate: $(VENV)/.dev
 integration: $(VENV)/.integration
 	$(BIN)/python scripts/services.py
 	$(BIN)/python -m pytest tests/integration $(NEED_PROVIDERS)
+
+distributed: $(VENV)/.integration
+	$(BIN)/python scripts/services.py
+	$(BIN)/python -m pytest tests/distributed -s
 
 kills: $(VENV)/.integration
 	KILLS=50 $(BIN)/python -m pytest tests/integration/test_kills.py -s

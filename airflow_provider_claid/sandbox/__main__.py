@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--latency", metavar="SECONDS|LOW-HIGH", help="how long a generation takes (1.0)")
     add("--picture-hours", type=float, metavar="HOURS", help="how long temporary addresses live (24)")
     add("--credits", type=int, metavar="N", help="credits of each account (no end of them)")
+    add("--plain", action="store_true", help="draw no scenes behind the prompts: a fifth of the work")
     add("--keep-alive", type=float, metavar="SECONDS", help="how long idle connections are kept (5)")
     add("--seed", type=int, help="repeat latencies, fault probabilities and drawings")
     return parser

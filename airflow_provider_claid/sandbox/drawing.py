@@ -26,6 +26,7 @@ class Sketch:
     request_id: str
     seed: int
     filtered: bool = False
+    plain: bool = False
 
 
 def draw(sketch: Sketch, side: int = SIDE) -> bytes:
@@ -34,7 +35,7 @@ def draw(sketch: Sketch, side: int = SIDE) -> bytes:
         return _png(Image.new("RGB", (side, side)))
     luck = random.Random(sketch.seed)
     palette = Palette(luck)
-    picture = scene(luck, palette)
+    picture = Image.new("RGB", (SIDE, SIDE), palette.tone(0.5, 0.5)) if sketch.plain else scene(luck, palette)
     pen = ImageDraw.Draw(picture, "RGBA")
     _card(pen, sketch, palette)
     _badge(pen, f"{sketch.number}/{sketch.count}", palette)

@@ -112,6 +112,7 @@ async def _make(
         exchange.record.request_id,
         luck=state.art,
         filtered_words=state.settings.filtered_words,
+        plain=state.settings.plain,
     )
     if target is None:
         return [image(tmp_url=address.rstrip("/") + state.pictures.add(sketch)) for sketch in drafts]

@@ -82,11 +82,20 @@ def spoil(kind: str | None, png: bytes, sketch: Sketch) -> bytes:
 
 
 def sketches(
-    prompt: str, count: int, request_id: str, *, luck: random.Random, filtered_words: frozenset[str]
+    prompt: str,
+    count: int,
+    request_id: str,
+    *,
+    luck: random.Random,
+    filtered_words: frozenset[str],
+    plain: bool = False,
 ) -> list[Sketch]:
     """Return what the `count` pictures of one request show, each with a seed of its own."""
     filtered = not filtered_words.isdisjoint(re.findall(r"\w+", prompt.casefold()))
-    return [Sketch(prompt, number, count, request_id, luck.getrandbits(48), filtered) for number in range(1, count + 1)]
+    return [
+        Sketch(prompt, number, count, request_id, luck.getrandbits(48), filtered, plain)
+        for number in range(1, count + 1)
+    ]
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:

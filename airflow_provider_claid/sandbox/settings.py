@@ -86,8 +86,8 @@ class Settings(BaseModel):
 
     `latency` is seconds, or a range of seconds as `(1, 8)` or `"1-8"`. A limit of None (or 0) is no limit.
     `credits` is what each account has to spend, None without end. `folder` is where the default storage
-    writes; None is a temporary folder that goes away with the sandbox. `seed` repeats latencies, fault
-    probabilities and drawings.
+    writes; None is a temporary folder that goes away with the sandbox. `plain` pictures have one colour behind their
+    prompt, which is a fifth of the work. `seed` repeats latencies, fault probabilities and drawings.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -107,6 +107,7 @@ class Settings(BaseModel):
     expired_status: Literal[403, 404] = 404
     credits: Annotated[int, Field(ge=0)] | None = None
     filtered_words: frozenset[str] = frozenset({"nsfw", "gore"})
+    plain: bool = False
     seed: int | None = None
     keep_alive: Annotated[float, Field(gt=0)] = 5.0
 

@@ -83,6 +83,9 @@ class RunningAirflow(AirflowRest):
     `home / "plugins"`, the only folder that a triggerer imports from. Everything listens on 127.0.0.1 only.
     """
 
+    executors: Sequence[str] = ("scheduler",)
+    """The components that tasks run under."""
+
     def __init__(
         self,
         home: Path,
@@ -102,7 +105,7 @@ class RunningAirflow(AirflowRest):
             **(environment or {}),
         }
         self._started: dict[str, datetime] = {}
-        self._processes = {name: self._process(name, [name, *_ARGUMENTS.get(name, [])]) for name in components}
+        self._processes = {name: self._process(name) for name in components}
 
     def _settings(self, dags: Path, parallelism: int) -> dict[str, str]:
         silent_port = str(free_port())
@@ -194,9 +197,10 @@ class RunningAirflow(AirflowRest):
         """Return what a component has printed, in all its lives."""
         return self._log_file(component).read_text(errors="replace")
 
-    def task_processes(self) -> list[TaskProcess]:
-        """Return the tasks that run now, also those whose supervisor was killed."""
-        members = {process.pid: process for process in sessions.members(self.pid("scheduler"))}
+    def task_processes(self, *components: str) -> list[TaskProcess]:
+        """Return the tasks that run now under these components (all), also those whose supervisor was killed."""
+        running = [name for name in components or self.executors if self._processes[name].running]
+        members = {process.pid: process for name in running for process in sessions.members(self.pid(name))}
         found = []
         for pid, process in members.items():
             with suppress(psutil.Error, IndexError):
@@ -254,10 +258,16 @@ class RunningAirflow(AirflowRest):
         self._processes[component].start()
         self._guard.watch(self.pid(component))
 
-    def _process(self, name: str, arguments: list[str]) -> Process:
+    def _process(self, component: str) -> Process:
         """Return an Airflow command, which gets a session of its own, by which all that it starts is found."""
-        command = [sys.executable, "-m", "airflow", *arguments]
-        return Process(command, self._log_file(name), self.environment)
+        command = [sys.executable, "-m", "airflow", *self._arguments(component)]
+        return Process(command, self._log_file(component), self._environment_of(component))
+
+    def _arguments(self, component: str) -> list[str]:
+        return [component, *_ARGUMENTS.get(component, [])]
+
+    def _environment_of(self, component: str) -> dict[str, str]:
+        return self.environment
 
     def _log_file(self, component: str) -> Path:
         return self.home / "components" / f"{component}.log"

@@ -139,6 +139,14 @@ def test_draws_the_same_from_the_same_seed():
     assert draw(sketch) != draw(Sketch("a red bicycle", 1, 1, "some-id", 8))
 
 
+def test_a_plain_picture_has_one_colour_behind_its_prompt():
+    picture = Image.open(BytesIO(draw(Sketch("a red bicycle", 1, 1, "some-id", 7, plain=True))))
+    colour = picture.getpixel((0, 0))
+    assert colour != (0, 0, 0)
+    assert picture.crop((0, 128, 1024, 512)).getcolors() == [(1024 * 384, colour)]
+    assert picture.crop((0, 512, 1024, 1024)).getcolors() != [(1024 * 512, colour)]
+
+
 def test_wrapping_loses_no_letter():
     text = "a prompt with averyveryverylongwordthatfitsnowhere and more"
     lines = wrap(text, 40, 300)

@@ -31,6 +31,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.operators.claid"]}],
         "sensors": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.sensors.claid"]}],
         "triggers": [{"integration-name": "Claid.ai", "python-modules": ["airflow_provider_claid.triggers.claid"]}],
+        "task-decorators": [
+            {"name": "claid_images", "class-name": "airflow_provider_claid.decorators.claid.claid_images_task"}
+        ],
         "asset-uris": _STORAGE_URIS,
         # Airflow 2.11 reads them under their older name.
         "dataset-uris": _STORAGE_URIS,

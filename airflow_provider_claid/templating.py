@@ -6,6 +6,10 @@ from datetime import datetime
 from typing import Any
 
 
+class Later:
+    """Stands for a value that is known only when the task runs."""
+
+
 def is_literal(value: Any) -> bool:
     """Tell whether a value of a template field is final already: no Jinja in it, and no reference to an XCom."""
     if isinstance(value, str):

@@ -38,6 +38,7 @@ class Order:
     reuse: bool = True
     own_folder: bool = False
     reconcile_timeout: float = 120.0
+    filename: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON, the arguments of `from_json`."""

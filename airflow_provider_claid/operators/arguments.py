@@ -14,7 +14,7 @@ from airflow_provider_claid.delivery.checks import (
     parse_target,
     split_file,
 )
-from airflow_provider_claid.templating import is_literal
+from airflow_provider_claid.templating import Later, is_literal
 
 if TYPE_CHECKING:
     from airflow_provider_claid.api.models import GenerateRequest
@@ -83,10 +83,11 @@ def check_batch_literals(operator: ClaidGenerateBatchOperator) -> None:
     _check_common(operator, STAND_INS["prompt"])
     if all(map(is_literal, (operator.save_to, operator.output_folder, operator.storage_conn_id))):
         target_of(operator)
-    if operator.save_to is None and operator.output_folder is None:
+    prompts: Any = operator.prompts
+    if operator.save_to is None and operator.output_folder is None and prompts is not Later:
         came, accepted = "nothing, without output_folder", "save_to or output_folder"
         raise ClaidInputError("save_to", came, accepted, "The pictures of a batch need a place that lasts.")
-    _check_prompts(operator.prompts)
+    _check_prompts(prompts)
     if operator.on_bad_row not in {"fail", "skip"}:
         raise ClaidInputError("on_bad_row", f"{operator.on_bad_row!r:.40}", "'fail' or 'skip'")
     if operator.deduplicate not in (True, False):

@@ -116,7 +116,7 @@ class ClaidGenerateOperator(BaseOperator):
 
         return operator_lineage(self._delivery)
 
-    def _order_of(self, identity: Identity, epoch: int, request: GenerateRequest) -> Order:
+    def _order_of(self, identity: Identity, epoch: int, request: GenerateRequest, filename: str | None = None) -> Order:
         from airflow_provider_claid.hooks.order import Order
 
         return Order(
@@ -129,6 +129,7 @@ class ClaidGenerateOperator(BaseOperator):
             self.reuse,
             self.own_folder,
             self.reconcile_timeout,
+            filename,
         )
 
     def _job_of(

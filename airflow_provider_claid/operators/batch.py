@@ -18,7 +18,7 @@ from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_o
 
 if TYPE_CHECKING:
     import jinja2
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_provider_claid.delivery.account import Account
     from airflow_provider_claid.delivery.batch.journal import Journal
@@ -65,7 +65,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
     """
 
     template_fields: Sequence[str] = ("prompts", "manifest_path", *ClaidGenerateOperator.template_fields)
-    operator_extra_links = (ClaidManifestLink(),)
+    operator_extra_links: Sequence[BaseOperatorLink] = (ClaidManifestLink(),)
 
     def __init__(
         self,

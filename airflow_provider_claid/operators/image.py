@@ -18,7 +18,7 @@ from airflow_provider_claid.operators.arguments import STAND_INS, check_literals
 from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_of, identity_of, tags_of
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_provider_claid.delivery.job import ImageJob, JobResult
     from airflow_provider_claid.hooks.order import Order
@@ -56,7 +56,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
     """
 
     template_fields: Sequence[str] = ("prompt", "filename", *ClaidGenerateOperator.template_fields)
-    operator_extra_links = (ClaidPictureLink(),)
+    operator_extra_links: Sequence[BaseOperatorLink] = (ClaidPictureLink(),)
 
     def __init__(
         self, *, prompt: str, filename: str | None = None, deferrable: bool | None = None, **kwargs: Any
@@ -94,7 +94,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         self._check_map_index(context)
         target_of(self)
         request = request_of({name: getattr(self, name) for name in STAND_INS})
-        return self._order_of(identity_of(context), epoch_of(context), request)
+        return self._order_of(identity_of(context), epoch_of(context), request, self.filename)
 
     def _defers(self, records: str | None) -> bool:
         wanted = self.deferrable

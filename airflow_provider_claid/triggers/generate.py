@@ -47,7 +47,8 @@ class ClaidGenerateTrigger(BaseTrigger):
         not extend it. A request that has left is waited for.
 
     Its one event is `{"status": "paid", "number": 1, "times": 1, "reused": false}`, `number` being that of the record
-    with Claid's answer, or `{"status": "failed", "error": {...}}`. `answer` is in it only if it could not be recorded.
+    with Claid's answer, or `{"status": "failed", "error": {...}}`. `answer` is in it only if it could not be recorded,
+    `filename` only if the order has one.
     """
 
     def __init__(self, *, order: Mapping[str, Any], records_path: str, deadline: float | None = None) -> None:
@@ -82,6 +83,8 @@ class ClaidGenerateTrigger(BaseTrigger):
     async def _event(self) -> dict[str, Any]:
         paid = await self._shielded()
         event = {"status": "paid", "number": paid.number, "times": paid.times, "reused": paid.reused}
+        if filename := self.order.get("filename"):
+            event["filename"] = filename
         return event if paid.unkept is None else event | {"answer": paid.unkept.to_json()}
 
     async def _shielded(self) -> Paid:

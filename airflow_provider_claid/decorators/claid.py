@@ -1,0 +1,133 @@
+"""`@task.claid_images`: a function that returns a prompt, or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import (
+    DecoratedOperator,
+    context_merge,
+    determine_kwargs,
+    task_decorator_factory,
+)
+
+from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.exceptions import airflow_errors
+from airflow_provider_claid.links.claid import ClaidManifestLink, ClaidPictureLink
+from airflow_provider_claid.operators.arguments import defaults_of
+from airflow_provider_claid.operators.base import identity_of
+from airflow_provider_claid.operators.batch import ClaidGenerateBatchOperator
+from airflow_provider_claid.operators.image import ClaidGenerateImageOperator
+from airflow_provider_claid.templating import Later
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context, TaskDecorator
+
+    from airflow_provider_claid.api.models import GenerateRequest
+
+
+class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator, ClaidGenerateBatchOperator):
+    """
+    Turn what a function returns into pictures; costs 1 credit each.
+
+    A text, or a dictionary with `prompt` and, if need be, `id` (the `filename`), `number_of_images` and
+    `guidance_scale`, is what `ClaidGenerateImageOperator` does with it: its list of URIs is returned. A list of them,
+    even of one, is what `ClaidGenerateBatchOperator` does with it: its counts are returned. The arguments of both are
+    accepted; `deferrable` holds for one prompt only.
+
+    What a function returns is data, nothing in it is rendered. A retry that finds the first answer recorded takes its
+    pictures, whatever the function returns this time.
+    """
+
+    template_fields: Sequence[str] = tuple(
+        field
+        for field in dict.fromkeys(
+            (
+                *DecoratedOperator.template_fields,
+                *ClaidGenerateImageOperator.template_fields,
+                *ClaidGenerateBatchOperator.template_fields,
+            )
+        )
+        if field not in {"prompt", "prompts"}
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {**DecoratedOperator.template_fields_renderers}
+    operator_extra_links: Sequence[BaseOperatorLink] = (ClaidPictureLink(), ClaidManifestLink())
+    custom_operator_name = "@task.claid_images"
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, prompt=Later, prompts=Later, **kwargs
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Call the function, and make its pictures."""
+        context_merge(context, self.op_kwargs)
+        kwargs = determine_kwargs(self.python_callable, self.op_args, context)
+        value = self.python_callable(*self.op_args, **kwargs)
+        with airflow_errors():
+            is_batch = self._take(value)
+        if is_batch:
+            return ClaidGenerateBatchOperator.execute(self, context)
+        return ClaidGenerateImageOperator.execute(self, context)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[str]:
+        """Take the answer that the trigger has recorded; the function is not called again."""
+        if event["status"] == "paid":
+            with airflow_errors():
+                self._take_request(self._recorded(context, event["number"]))
+                self.filename = event.get("filename")
+        return ClaidGenerateImageOperator.execute_complete(self, context, event)
+
+    def _take(self, value: Any) -> bool:
+        """Take what the function returned, and tell whether it is a batch; raises `ClaidInputError`."""
+        from airflow_provider_claid.delivery.prompts.rows import check_columns, item_of, row_of
+
+        if isinstance(value, list | tuple):
+            self.prompts = list(value)
+            return True
+        if not isinstance(value, str | Mapping):
+            name = f"The value that {self.python_callable.__name__} returned"
+            came, accepted = f"{value!r:.60} ({type(value).__name__})", "a prompt, a dictionary with one, or a list"
+            raise ClaidInputError(name, came, accepted)
+        row = row_of(1, value)
+        check_columns(row.cells, "The value")
+        item = item_of(row, 0, "The value", defaults_of(self))
+        self.filename = item.id or self.filename
+        self._take_request(item.request)
+        return False
+
+    def _take_request(self, request: GenerateRequest) -> None:
+        self.prompt = request.input
+        self.number_of_images = request.options.number_of_images
+        self.guidance_scale = request.options.guidance_scale
+
+    def _recorded(self, context: Context, number: int) -> GenerateRequest:
+        from airflow_provider_claid.hooks.records import submissions_in
+
+        history = submissions_in(str(self._records_uri()), identity_of(context))
+        return next(each.intent.request for each in history if each.number == number)
+
+
+def claid_images_task(
+    python_callable: Callable[..., Any] | None = None, multiple_outputs: bool = False, **kwargs: Any
+) -> TaskDecorator:
+    """
+    Make a task of a function that returns a prompt, a dictionary with one, or a list: `@task.claid_images`.
+
+    Takes the arguments of `ClaidGenerateImageOperator` and `ClaidGenerateBatchOperator`, and of any task.
+    """
+    # Not inferred from a return type of `dict`: that would take the result apart, after it was paid for.
+    return task_decorator_factory(
+        python_callable=python_callable,
+        multiple_outputs=multiple_outputs,
+        decorated_operator_class=ClaidImagesDecoratedOperator,
+        **kwargs,
+    )

@@ -3,7 +3,7 @@ A warm worker: runs tasks as Airflow's LocalExecutor does, each in a forked chil
 
 Real are the supervisor, the fork, the task runner and the parsing of the Dag file in the child. The API server's
 answers come from `answer`, in the supervisor, so that none of its work is in a figure. Run by `benchmarks.task`, in an
-AIRFLOW_HOME of its own.
+AIRFLOW_HOME of its own, and by `benchmarks.batch`, with a plan: Dag, task and how often, as JSON.
 """
 
 # ruff: noqa: TID251 - this is Airflow's own machinery, of 3.x; it has no other address
@@ -40,7 +40,7 @@ SDKS = ("boto3", "botocore", "aiobotocore", "s3fs")
 REPEATS = 7
 
 
-def main(out: str) -> None:
+def main(out: str, plan: str = "") -> None:
     """Run every task several times, in turns; first the parent has not imported the operator, then it has."""
     # LocalExecutor's workers are forked from the scheduler, so they have what it has.
     import airflow.executors.local_executor
@@ -48,6 +48,12 @@ def main(out: str) -> None:
     import airflow.sdk.execution_time.supervisor
     import airflow.sdk.execution_time.task_runner  # noqa: F401
 
+    if plan:
+        gc.freeze()
+        sample, todo = Path(out).with_suffix(".sample"), json.loads(plan)
+        found = [{"task": task, **run_task(dag, task, sample)} for dag, task, times in todo for _ in range(times)]
+        Path(out).write_text(json.dumps(found))
+        return
     tasks = [("bare", "sleep"), ("pictures", "output_folder"), ("pictures", "file"), ("pictures", "s3")]
     sample = Path(out).with_suffix(".sample")
     found = []
@@ -128,4 +134,4 @@ def _megabytes(file: str, name: str) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from airflow_provider_claid.pacing import fallback, postgres, redis
-from airflow_provider_claid.pacing.budget import BudgetError, Spend
+from airflow_provider_claid.pacing.budget import BudgetError, Spend, utc_day
 from airflow_provider_claid.pacing.fallback import FallbackStore
 from airflow_provider_claid.pacing.schedule import MINUTE, Pace
 from airflow_provider_claid.pacing.store import MemoryStore, StoreError
@@ -20,7 +21,7 @@ from tests.integration.pacing.relay import Relay
 from tests.pacing_stores import Where
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
-from tests.unit.pacing.conftest import today
+from tests.unit.pacing.conftest import spent, today
 
 ONE_A_MINUTE = Pace(per_second=1000, per_minute=1)
 KINDS = {"redis": RedisServer, "postgres": PostgresServer}
@@ -113,27 +114,21 @@ def test_a_connection_that_the_server_closed_is_replaced_without_a_word(own_serv
     assert 60.2 < store.book(ONE_A_MINUTE).at - first.at < 60.3
 
 
-def test_an_answer_that_was_lost_is_asked_for_again_and_counts_once(own_server):
-    if not isinstance(own_server, RedisServer):
-        return
-    with Relay(own_server.port) as relay:
-        place = replace(place_of(own_server.airflow_connection()), port=relay.port)
-        store = Where("account", place=place).open()
-        store.book(Pace())
-        sent, real = [], store._client.eval
+def test_an_answer_of_redis_that_was_lost_is_asked_for_again_and_counts_once(redis_server):
+    where = Where(uuid.uuid4().hex, place=place_of(redis_server.airflow_connection()))
+    store = where.open()
+    store.book(Pace())
+    calls, ask = [], store._client.eval
 
-        def lose_the_answer(*arguments):
-            answer = real(*arguments)
-            if not sent:
-                sent.append(arguments)
-                store._client.connection_pool.disconnect()
-                answer = real(*arguments)
-            return answer
+    def lose_the_first_answer(*arguments):
+        calls.append(arguments)
+        ask(*arguments)
+        return ask(*arguments)
 
-        store._client.eval = lose_the_answer
-        store.book(Pace(), spend=Spend(1, 9))
-        assert sent
-        assert today(Where("account", place=place).open()) == 1
+    store._client.eval = lose_the_first_answer
+    store.book(Pace(), spend=Spend(1, 9))
+    assert len(calls) == 1
+    assert spent(where.open()) == ({utc_day(time.time()): 1}, 2)
 
 
 @pytest.mark.parametrize("lags", [False, True])

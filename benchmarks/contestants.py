@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from airflow_provider_claid.pacing.place import Place
 from benchmarks.ideal import PER_MINUTE, PER_SECOND
 from benchmarks.sandbox import KEY
 
@@ -22,14 +24,19 @@ Send = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Course:
-    """Where to send, and a folder that all processes of one run share."""
+    """Where to send, and what all processes of one run share: a folder, and for ours the place of the schedule."""
 
     url: str
     folder: Path
+    place: Place | None = None
 
 
 async def ours(course: Course) -> Send:
-    """Prepare `delivery.generate.generate` with the default pace and its schedule in SQLite."""
+    """
+    Prepare `delivery.generate.generate` with the default pace.
+
+    Its schedule is in SQLite; with a place there, and the processes have folders of their own, as hosts have.
+    """
     from airflow_provider_claid.api.client import ClaidClient
     from airflow_provider_claid.api.endpoint import Endpoint
     from airflow_provider_claid.delivery.account import Account
@@ -37,7 +44,8 @@ async def ours(course: Course) -> Send:
     from airflow_provider_claid.delivery.generate import generate
     from airflow_provider_claid.pacing.schedule import Pace
 
-    account = Account("benchmark", Endpoint(KEY, course.url, TIMEOUT), Pace(), course.folder / "pacing")
+    folder = course.folder / (f"pacing-{os.getpid()}" if course.place else "pacing")
+    account = Account("benchmark", Endpoint(KEY, course.url, TIMEOUT), Pace(), folder, pacing_place=course.place)
     await ClaidClient(account.endpoint).storage_types()
 
     async def send(prompt: str) -> None:

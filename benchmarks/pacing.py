@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.places import STORES
 from benchmarks.race import LATENCY, LONGEST, REQUESTS, START_OF_MINUTE, WORKERS, Result, Run, race
 from benchmarks.table import show
 
@@ -21,15 +22,21 @@ COLUMNS = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run what the command line chooses, by default everything (about 40 minutes)."""
+    """Run what the command line chooses, by default everything (about 60 minutes)."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pacing", description=__doc__)
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES), help="where ours books")
     parser.add_argument("--processes", nargs="+", type=int, default=PROCESSES)
     parser.add_argument("--windows", nargs="+", choices=WINDOWS, default=WINDOWS)
     parser.add_argument("--keep", type=Path, help="an existing folder for the sandbox's raw reports")
     chosen = parser.parse_args(arguments)
     for window in chosen.windows:
-        runs = [Run(name, processes, window) for name in chosen.contestants for processes in chosen.processes]
+        runs = [
+            Run(name, processes, window, store)
+            for name in chosen.contestants
+            for store in (chosen.stores if name == "ours" else ["sqlite"])
+            for processes in chosen.processes
+        ]
         rows = [measured(run, chosen.keep) for run in runs]
         columns = (*COLUMNS[:6], "ratio to greedy", *COLUMNS[6:]) if window == "fixed" else COLUMNS
         show(f"Pacing, {window} windows", columns, rows, *notes(window))
@@ -51,7 +58,7 @@ def row_of(result: Result) -> tuple[object, ...]:
     run, whole = result.run, result.done == REQUESTS
     greedy = [f"{result.ideal_fixed / result.makespan:.3f}" if whole else "-"] if run.window == "fixed" else []
     return (
-        run.contestant,
+        f"ours, {run.store}" if run.contestant == "ours" else run.contestant,
         run.processes,
         result.done,
         f"{result.makespan:.1f}",

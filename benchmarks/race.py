@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import ideal
 from benchmarks.contestants import CONTESTANTS, Course
+from benchmarks.places import place
 from benchmarks.sandbox import report, sandbox
 
 REQUESTS, WORKERS = 240, 64
@@ -30,11 +31,12 @@ START_OF_MINUTE = 22.0
 
 @dataclass(frozen=True)
 class Run:
-    """Who runs, in how many processes, against which windows."""
+    """Who runs, in how many processes, against which windows; `store` is where ours keeps its schedule."""
 
     contestant: str
     processes: int
     window: str
+    store: str = "sqlite"
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,15 @@ class Result:
 def race(run: Run, keep: Path | None = None) -> Result:
     """Measure one run, with a sandbox and a folder of its own; `keep` is a folder for the sandbox's raw report."""
     options = ("--latency", LATENCY, "--seed", str(SEED), "--window", run.window)
-    with tempfile.TemporaryDirectory(prefix="claid-benchmark-") as folder, sandbox(*options) as url:
-        started, finishes = _run_processes(run, Course(url, Path(folder)))
+    with (
+        tempfile.TemporaryDirectory(prefix="claid-benchmark-") as folder,
+        place(run.store) as server,
+        sandbox(*options) as url,
+    ):
+        started, finishes = _run_processes(run, Course(url, Path(folder), server))
         seen = report(url)
     if keep:
-        name = f"{run.window}-{run.contestant}-{run.processes}.json"
+        name = f"{run.window}-{run.contestant}-{run.store}-{run.processes}.json"
         (keep / name).write_text(json.dumps({"started": started, **seen}))
     return _result(run, started, finishes, seen)
 

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -102,12 +103,13 @@ def stop_listening(listener):
 
 
 def self_signed(host):
-    """Return a key and a certificate for it that is good for an hour."""
+    """Return a key and a certificate for it that is good for an hour, for this machine."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(hours=1))
-    signed = builder.sign(key, hashes.SHA256())
+    signed = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
     plain = serialization.NoEncryption()
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return key.private_bytes(pem, form, plain) + signed.public_bytes(pem)

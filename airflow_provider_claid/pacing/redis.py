@@ -58,7 +58,7 @@ class RedisStore(SharedStore):
             return self._swap(change)
         except BudgetError:
             raise
-        except (redis.RedisError, OSError, ValueError) as cause:
+        except (redis.RedisError, redis.exceptions.RedisClusterException, OSError, ValueError) as cause:
             client, self._client = self._client, None
             if client is not None:
                 client.close()

@@ -23,6 +23,8 @@ CONNECT_SECONDS = 2
 STEP_SECONDS = 2.0
 # A clock that differs by more was stepped; below this, a schedule of the other clock is a legal one of ours.
 STEPPED = 1.0
+# Of how many writes a state knows the names; a process that looks again after more cannot tell whether one was lost.
+KEPT_WRITES = 32
 # The clock of these stores counts from 1970, that of a host's own store from its boot.
 EARLIEST = 1e9
 
@@ -37,26 +39,34 @@ class Version:
     """
     One state of an account: the `count`-th since its `line` began, which is when the store had nothing of it.
 
-    `writer` tells two states apart that two processes wrote, of which one was lost.
+    `writes` are random names of the last writes that led to it, the newest first: a store that took over without the
+    newest ones goes on differently.
     """
 
     line: str = ""
     count: int = 0
-    writer: str = ""
+    writes: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Version:
         """Return what `str` wrote; what nobody of ours wrote is a line of its own."""
-        line, _, rest = text.partition(".")
-        count, _, writer = rest.partition(".")
-        return cls(line, int(count) if count.isdecimal() else 0, writer)
+        line, count, *writes = [*text.split("."), ""]
+        return cls(line, int(count) if count.isdecimal() else 0, tuple(filter(None, writes)))
 
     def __str__(self) -> str:
-        return f"{self.line}.{self.count}.{self.writer}" if self.line else ""
+        return ".".join((self.line, str(self.count), *self.writes)) if self.line else ""
 
     def next(self) -> Version:
         """Return a version for the state that follows; no other is the same."""
-        return Version(self.line or secrets.token_hex(4), self.count + 1, secrets.token_hex(4))
+        writes = (secrets.token_hex(4), *self.writes[: KEPT_WRITES - 1])
+        return Version(self.line or secrets.token_hex(4), self.count + 1, writes)
+
+    def follows(self, seen: Version) -> bool:
+        """Tell whether nothing that led to `seen` is missing, as far as is known."""
+        later = self.count - seen.count
+        if self.line != seen.line or later < 0:
+            return False
+        return later >= len(self.writes) or self.writes[later : later + 1] == seen.writes[:1]
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ class Memory:
 
     def _loaded(self, kept: Kept) -> tuple[Schedule, Budget, bool]:
         """Return what is kept, and whether something is missing in it that was seen before."""
-        lost = kept.version.line != self._version.line or kept.version.count < self._version.count
+        lost = not kept.version.follows(self._version)
         try:
             return Schedule.load(kept.schedule), Budget.load(kept.budget), lost
         except ValueError:

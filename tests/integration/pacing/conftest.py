@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -17,9 +18,9 @@ from tests.unit.pacing.conftest import store
 __all__ = ["near_midnight_here", "store"]
 
 
-def place_of(connection, **fields):
-    """Return the place that the fields of an Airflow connection name, with some of them changed."""
-    return place_from(Connection(conn_id="shared", **(connection | fields)))
+def place_of(connection):
+    """Return the place that the fields of an Airflow connection name."""
+    return place_from(Connection(conn_id="shared", **(connection | {"extra": json.dumps(connection["extra"])})))
 
 
 @pytest.fixture(params=["redis", "postgres"])

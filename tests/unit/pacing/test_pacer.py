@@ -12,8 +12,12 @@ import pytest
 
 from airflow_provider_claid.pacing import pacer as pacer_module
 from airflow_provider_claid.pacing.pacer import Pacer, pacer
+from airflow_provider_claid.pacing.place import Place
+from airflow_provider_claid.pacing.postgres import PostgresStore
+from airflow_provider_claid.pacing.redis import RedisStore
 from airflow_provider_claid.pacing.schedule import Pace
 from airflow_provider_claid.pacing.slot import TOLERANCE, TooEarlyError
+from airflow_provider_claid.pacing.sqlite import SQLiteStore
 from airflow_provider_claid.pacing.store import MemoryStore
 
 QUICK = Pace(per_second=50.0, per_minute=10_000)
@@ -186,6 +190,21 @@ def test_a_refusal_nobody_here_explains_is_named_once(caplog):
     assert caplog.text.count("another host, container or user uses this account") == 1
 
 
+@pytest.mark.parametrize(
+    ("shared", "remedy"),
+    [(False, "Set pacing_conn_id in the connection of each"), (True, "use the same pacing_conn_id")],
+)
+def test_who_is_refused_for_others_is_told_what_to_set(shared, remedy, caplog):
+    async def refused():
+        pace = Pacer(MemoryStore(), Pace(), shared=shared)
+        async with pace.slot() as slot:
+            await pace.refused(slot, SECOND_USED_UP, None)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(refused())
+    assert remedy in caplog.text
+
+
 def test_refusals_that_our_own_bookings_explain_are_not_blamed_on_others(caplog):
     async def refused_after_four():
         pace = Pacer(MemoryStore(), Pace())
@@ -256,3 +275,22 @@ def test_one_pacer_per_loop_and_account_and_one_store_per_account(pacing_dir):
     assert first is not other
     assert first is not elsewhere
     assert first._store is elsewhere._store
+
+
+def test_each_place_has_a_store_of_its_own(pacing_dir):
+    places = [
+        None,
+        Place("redis", "r", "store", 1),
+        Place("postgres", "p", "store", 1),
+        Place("redis", "r", "other", 1),
+    ]
+
+    async def stores():
+        return [pacer("placed", Pace(), pacing_dir, place)._store for place in [*places, *places]]
+
+    found = asyncio.run(stores())
+    assert found[:4] == found[4:]
+    assert len(set(map(id, found))) == 4
+    first = [type(store._first) for store in found[:4]]
+    assert first == [SQLiteStore, RedisStore, PostgresStore, RedisStore]
+    assert all(store._second._first.path.parent == pacing_dir for store in found[1:4])

@@ -20,7 +20,7 @@ help:
 	@echo "make simulate     pay, crash and retry in virtual time, under 100,000 seeds (RUNS=, FIRST=; about 7 minutes)"
 	@echo "make integration  run the tests that need real stores, and install those (as root)"
 	@echo "make distributed  lose a Celery worker in the middle of a catalogue: PostgreSQL, Redis, two workers (about 8 minutes)"
-	@echo "make kills        kill the quickstart 50 times, each time followed by a rerun (about 6 minutes)"
+	@echo "make kills        kill the quickstart and batches 50 times, each time followed by reruns (about 15 minutes)"
 	@echo "make check        lint, types and import arrows"
 	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 85 minutes)"
 
@@ -45,7 +45,7 @@ distributed: $(VENV)/.integration
 	$(BIN)/python -m pytest tests/distributed -s
 
 kills: $(VENV)/.integration
-	KILLS=50 $(BIN)/python -m pytest tests/integration/test_kills.py -s
+	KILLS=50 $(BIN)/python -m pytest tests/integration/test_kills.py tests/integration/test_batch_kills.py -s
 
 check: lint types arrows
 

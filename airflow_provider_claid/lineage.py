@@ -21,11 +21,13 @@ import airflow
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
 from airflow_provider_claid.assets.claid import dataset_name
+from airflow_provider_claid.delivery.prompts.source import prompt_file
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseHook, Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_claid.delivery.checks import Target
     from airflow_provider_claid.delivery.job import JobResult
 
 log = logging.getLogger(__name__)
@@ -64,10 +66,10 @@ def delivery_of(result: JobResult, uris: Sequence[str], prompt: str) -> Delivery
     )
 
 
-def batch_delivery(summary: Mapping[str, Any], save_to: str | None, prompts: Any) -> Delivery:
+def batch_delivery(summary: Mapping[str, Any], target: Target | None, prompts: Any) -> Delivery:
     """Describe a batch: its counts as `extra`, the folder of its copies, and the file that its prompts came from."""
-    folders = {f"{save_to.rstrip('/')}/": summary["delivered"]} if save_to and summary["delivered"] else {}
-    return Delivery(dict(summary), folders, (prompts,) if isinstance(prompts, str) else ())
+    folders = {target.uri: summary["delivered"]} if target and summary["delivered"] else {}
+    return Delivery(dict(summary), folders, (prompt_file(prompts).uri,) if isinstance(prompts, str) else ())
 
 
 def announce(context: Context, outlets: Iterable[Any], hook: BaseHook, delivery: Delivery) -> None:

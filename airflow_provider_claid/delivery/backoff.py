@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
+
+STORE_TRIES = 5
+STORE_PAUSE = 0.2
+
+T = TypeVar("T")
 
 
 def doubling(first: float, tries: int, jitter: float | None = None) -> float:
     """Return the seconds to wait after so many tries: `first`, doubled by each, less up to half of it by `jitter`."""
     return first * float(2 ** (tries - 1)) * (0.5 + 0.5 * (random.random() if jitter is None else jitter))
+
+
+def persistent(step: Callable[[], T]) -> T:
+    """Do one step of a store, again while it is busy, for 1.5 to 3 seconds of pauses; then raise `StoreBusyError`."""
+    for tries in range(1, STORE_TRIES):
+        try:
+            return step()
+        except StoreBusyError:
+            time.sleep(doubling(STORE_PAUSE, tries))
+    return step()

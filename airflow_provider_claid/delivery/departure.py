@@ -32,7 +32,7 @@ class Door:
     async def wait(self) -> None:
         """Return when the first byte may leave; raise `ClaidNotSentError` if it may not any more."""
         await self._slot.wait()
-        if self._stop.asked:
+        if self._stop.is_asked:
             raise ClaidNotSentError("The task was stopped before its request left")
         now = asyncio.get_running_loop().time()
         if now > self._closes_at:

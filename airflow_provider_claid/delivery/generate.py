@@ -75,7 +75,7 @@ async def generate(
                 error.retry_after = await pace.refused(slot, error.rate_headers, error.retry_after)
                 pause = pause_after(error, tries, patience)
             except ClaidNotSentError as error:
-                if stop.asked:
+                if stop.is_asked:
                     raise
                 await slot.refund()
                 pause = pause_after(error, tries, patience)

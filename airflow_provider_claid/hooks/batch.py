@@ -6,13 +6,14 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
 from airflow_provider_claid.delivery.batch.journal import Journal
 from airflow_provider_claid.delivery.batch.manifest import Manifest
 from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
 from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
 from airflow_provider_claid.delivery.records.objects import open_objects
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Places:
         """
         Begin the batch of these prompts, or read what earlier attempts have written.
 
-        Raises `ClaidInputError` where another batch is. Blocks.
+        Raises `ClaidInputError` where another batch is, `ClaidNotSentError` while the store fails. Blocks.
         """
         parts = (self.key, scan.fingerprint, conn_id, account.endpoint.base_url)
         fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
@@ -44,7 +45,10 @@ class Places:
         try:
             manifest.open()
             journal = Journal(open_objects(self.records), self.key)
-            journal.open(fingerprint, scan.total, manifest.is_final)
+            journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
+        except StoreBusyError as busy:
+            manifest.close()
+            raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
         except BaseException:
             manifest.close()
             raise

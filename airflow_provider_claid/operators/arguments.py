@@ -106,8 +106,12 @@ def _check_prompts(prompts: Any) -> None:
         from airflow_provider_claid.delivery.prompts.source import prompt_file
 
         prompt_file(prompts)
-    elif isinstance(prompts, list | tuple) and not prompts:
-        raise ClaidInputError("prompts", "an empty list", "at least one prompt")
+    elif isinstance(prompts, list | tuple):
+        if not prompts:
+            raise ClaidInputError("prompts", "an empty list", "at least one prompt")
+    elif not isinstance(prompts, str) and not hasattr(prompts, "resolve"):
+        accepted, fix = "a list of prompts, or the URI of a file with them", "Put them into a list: prompts=[...]."
+        raise ClaidInputError("prompts", f"{prompts!r:.40} ({type(prompts).__name__})", accepted, fix)
 
 
 def _is_count(value: Any, least: int) -> bool:

@@ -13,7 +13,7 @@ from airflow_provider_claid.delivery.checks import check_name
 from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.links.claid import MANIFEST_LINK_KEY, RESULT_KEY, ClaidManifestLink, browser_address
 from airflow_provider_claid.metrics import emit, gauge
-from airflow_provider_claid.operators.arguments import check_batch_literals, defaults_of
+from airflow_provider_claid.operators.arguments import check_batch_literals, defaults_of, target_of
 from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_of, identity_of, tags_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
     def __init__(
         self,
         *,
-        prompts: str | Iterable[str | Mapping[str, Any]],
+        prompts: str | Sequence[str | Mapping[str, Any]],
         manifest_path: str | None = None,
         max_credits: int | None = None,
         max_failed: float = 0,
@@ -115,7 +115,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
             finally:
                 summary = batch.manifest.summary()
                 context["ti"].xcom_push(key=RESULT_KEY, value=summary)
-            self._delivery = batch_delivery(summary, self.save_to, self.prompts)
+            self._delivery = batch_delivery(summary, target_of(self), self.prompts)
             announce(context, self.outlets, ClaidHook(self.claid_conn_id), self._delivery)
             return summary
 

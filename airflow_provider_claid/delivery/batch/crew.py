@@ -69,10 +69,9 @@ class Crew:
             if bill in self._paying and not bill.waits:
                 task.cancel()
 
-    async def collect(self, seconds: Callable[[], float | None]) -> None:
-        """Wait for what is under way, to its end or for as many seconds as are given, which may change meanwhile."""
-        begun = time.monotonic()
-        while self._tasks and ((most := seconds()) is None or time.monotonic() - begun < most):
+    async def collect(self, until: Callable[[], float]) -> None:
+        """Wait for what is under way, to its end or until a moment in monotonic seconds, which may change meanwhile."""
+        while self._tasks and time.monotonic() < until():
             await asyncio.wait(list(self._tasks), timeout=GLANCE)
 
     async def abandon(self) -> None:
@@ -86,5 +85,6 @@ class Crew:
         self._paying.discard(self._tasks.pop(task))
         self.wake()
         if not task.cancelled() and (fault := task.exception()) is not None:
-            log.error("A job of the batch failed in an unforeseen way.", exc_info=fault)
+            if isinstance(fault, Exception):
+                log.error("A job of the batch failed in an unforeseen way.", exc_info=fault)
             self._on_fault(fault)

@@ -102,3 +102,8 @@ class Counts:
     def done(self) -> int:
         """Items that ended, in whatever way."""
         return sum(self.endings.values()) - self.endings["not_started"]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no item needs anything more."""
+        return sum(self.endings[ending] for ending in FINAL) == self.total

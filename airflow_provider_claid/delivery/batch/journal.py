@@ -2,7 +2,7 @@
 The records of a batch: a log of numbered segments, each created exclusively, so that two attempts share one order.
 
 `<records_path>/<job key>/head` names the batch, `…/000001` and so on hold up to 32 entries each, `…/settled` says
-where the next attempt has to begin to read. Everything here blocks: call it in a thread.
+where the next attempt may begin to read. Everything here but `known` and `items` blocks: call it in a thread.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from airflow_provider_claid.api.errors import ClaidInputError, ClaidRecordsError
+from airflow_provider_claid.delivery.backoff import persistent
 from airflow_provider_claid.delivery.batch.entries import Entry, Known, fingerprint_of, head, packed, unpacked
 from airflow_provider_claid.delivery.records.objects import RIGHTS, Objects, create_proven
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
@@ -37,22 +39,43 @@ class _Waiting:
     error: Exception | None = None
 
 
+@dataclass(frozen=True)
+class _Settled:
+    """
+    That the segments up to `segment` tell of nothing but items of which the manifest tells all that will be asked.
+
+    Those are the items below `items`, without `rest`.
+    """
+
+    segment: int = 0
+    items: int = 0
+    rest: list[int] = field(default_factory=list)
+
+    def holds(self, done: Callable[[int], bool]) -> bool:
+        """Tell whether the manifest is still as it was, or knows more: it may have been deleted, or another's."""
+        return all(map(done, set(range(self.items)).difference(self.rest)))
+
+
 class Journal:
     """
     The log of one batch. Thread-safe: entries that come while one segment is written go into the next one together.
 
-    Raises `StoreBusyError` for what may pass and `ClaidRecordsError` or `ClaidConfigurationError` for what a person
-    must mend.
+    Raises `StoreBusyError` for what may pass, after some tries, and `ClaidRecordsError` or `ClaidConfigurationError`
+    for what a person must mend.
     """
 
     def __init__(self, objects: Objects, key: str) -> None:
         self._objects = objects
         self._key = key
         self._last = 0
+        self._items = 0
         self._known = Known()
+        self._done: Callable[[int], bool] = lambda item: False
         self._queue: list[_Waiting] = []
-        self._queued = threading.Lock()
-        self._turn = threading.RLock()
+        self._turn = threading.Lock()
+        """Held by whoever reads or writes the log, which takes long."""
+        self._looking = threading.Lock()
+        """Held for moments, by whoever looks at what is known or queued: an event loop does."""
         self._refreshed_at = 0.0
 
     def where(self, name: str = "") -> str:
@@ -61,29 +84,32 @@ class Journal:
 
     def open(self, fingerprint: str, total: int, done: Callable[[int], bool]) -> None:
         """
-        Begin the log, or read it on behalf of the items that are not `done`.
+        Begin the log, or read it on behalf of the items that are not `done`: those of which the manifest tells all.
 
         Raises `ClaidInputError` if it is of a batch with other prompts.
         """
-        begun = create_proven(self._objects, f"{self._key}/head", head(fingerprint, total))
-        recorded = fingerprint if begun else fingerprint_of(self._objects.get(f"{self._key}/head"), self.where("head"))
+        name, data = f"{self._key}/head", head(fingerprint, total)
+        begun = persistent(partial(create_proven, self._objects, name, data))
+        recorded = fingerprint if begun else fingerprint_of(self._get("head"), self.where("head"))
         if recorded != fingerprint:
             raise another_batch(self.where(), recorded, fingerprint)
+        self._done = done
+        settled = self._settled()
+        if not settled.holds(done):
+            settled = _Settled()
+        self._last, self._items = settled.segment, settled.items
         with self._turn:
-            self._last = self._settled()
             for segment, entries in self._read_on(AT_ONCE):
-                for entry in entries:
-                    if not done(entry.item):
-                        self._known.add(entry, segment, self.where(_name(segment)))
+                self._take(segment, entries, unless=done)
 
     def known(self, item: int) -> list[Submission]:
         """Return the submissions of an item that is not forgotten, in order."""
-        with self._turn:
+        with self._looking:
             return self._known.of(item)
 
     def items(self) -> list[int]:
         """Return the items, not forgotten ones, of which something is recorded."""
-        with self._turn:
+        with self._looking:
             return self._known.items()
 
     def records(self, item: int) -> ItemRecords:
@@ -97,11 +123,11 @@ class Journal:
         False for an intent whose number another attempt has taken.
         """
         waiting = _Waiting(entry)
-        with self._queued:
+        with self._looking:
             self._queue.append(waiting)
         with self._turn:
             while not waiting.done:
-                with self._queued:
+                with self._looking:
                     group, self._queue = self._queue[:MOST], self._queue[MOST:]
                 self._write(group)
         if waiting.error is not None:
@@ -115,30 +141,35 @@ class Journal:
                 for segment, entries in self._read_on(1):
                     self._take(segment, entries)
                 self._refreshed_at = time.monotonic()
+        with self._looking:
             return self._known.get(item, number)
 
     def settle(self, items: list[int]) -> None:
         """Forget items whose lines in the manifest are durable, and note from where on there is something to read."""
-        with self._turn:
+        with self._looking:
             for item in items:
                 self._known.forget(item)
             oldest = self._known.oldest()
-            settled = self._last if oldest is None else oldest - 1
-        self._objects.put(f"{self._key}/settled", json.dumps({"segment": settled}).encode())
+            segment, below = self._last if oldest is None else oldest - 1, self._items
+        settled = _Settled(segment, below, [item for item in range(below) if not self._done(item)])
+        self._objects.put(f"{self._key}/settled", json.dumps(asdict(settled)).encode())
 
-    def _settled(self) -> int:
-        raw = self._objects.get(f"{self._key}/settled")
-        return int(json.loads(raw)["segment"]) if raw else 0
+    def _settled(self) -> _Settled:
+        try:
+            value = json.loads(self._get("settled") or b"{}")
+            return _Settled(int(value["segment"]), int(value["items"]), [int(item) for item in value["rest"]])
+        except (LookupError, TypeError, ValueError):
+            return _Settled()
 
     def _write(self, group: list[_Waiting]) -> None:
         try:
             while open_ones := [each for each in group if not self._is_answered(each)]:
                 entries = [each.entry for each in open_ones]
-                segment, data = self._last + 1, packed(entries)
-                if not self._objects.create(f"{self._key}/{_name(segment)}", data):
+                segment = self._last + 1
+                name = f"{self._key}/{_name(segment)}"
+                if not persistent(partial(self._objects.create, name, packed(entries))):
                     # Another attempt's, or our own if the store has carried it out and answered badly.
                     entries = list(unpacked(self._existing(segment), self.where(_name(segment))))
-                self._last = segment
                 self._take(segment, entries)
         except Exception as cause:  # noqa: BLE001 - each of those who wait raises it
             for each in group:
@@ -150,35 +181,42 @@ class Journal:
     def _is_answered(self, waiting: _Waiting) -> bool:
         """Tell whether an entry is in the log, or may not come into it."""
         entry = waiting.entry
-        waiting.done = not self._known.learns_from(entry)
-        known = self._known.get(entry.item, entry.number)
+        with self._looking:
+            waiting.done = not self._known.learns_from(entry)
+            known = self._known.get(entry.item, entry.number)
         waiting.accepted = entry.intent is None or (known is not None and known.intent.token == entry.intent.token)
         return waiting.done
 
-    def _take(self, segment: int, entries: list[Entry]) -> None:
-        for entry in entries:
-            self._known.add(entry, segment, self.where(_name(segment)))
+    def _take(self, segment: int, entries: list[Entry], unless: Callable[[int], bool] = lambda item: False) -> None:
+        """Take in the entries of the next segment, in one step: what is behind it and not known counts as settled."""
+        with self._looking:
+            self._last = segment
+            for entry in entries:
+                self._items = max(self._items, entry.item + 1)
+                if not unless(entry.item):
+                    self._known.add(entry, segment, self.where(_name(segment)))
 
     def _read_on(self, at_once: int) -> Iterator[tuple[int, list[Entry]]]:
-        """Read the segments that follow, up to the first that is not there."""
+        """Read the segments that follow, up to the first that is not there; each is to be taken in."""
         with ThreadPoolExecutor(at_once) as threads:
             while True:
                 numbers = range(self._last + 1, self._last + 1 + at_once)
-                found = threads.map(lambda number: self._objects.get(f"{self._key}/{_name(number)}"), numbers)
-                for number, raw in zip(numbers, found, strict=True):
+                for number, raw in zip(numbers, threads.map(self._get, map(_name, numbers)), strict=True):
                     if raw is None:
                         return
-                    self._last = number
                     yield number, list(unpacked(raw, self.where(_name(number))))
 
     def _existing(self, segment: int) -> bytes:
-        raw = self._objects.get(f"{self._key}/{_name(segment)}")
+        raw = self._get(_name(segment))
         if raw is None:
             message = (
                 f"The record {self.where(_name(segment))} is there and cannot be read: it needs the rights {RIGHTS}"
             )
             raise ClaidRecordsError(f"{message}. Nothing was sent")
         return raw
+
+    def _get(self, name: str) -> bytes | None:
+        return persistent(partial(self._objects.get, f"{self._key}/{name}"))
 
 
 class ItemRecords:

@@ -1,7 +1,7 @@
 """
 The manifest of a batch: JSONL, a line for each item, complete at any moment and at the end in the order of the prompts.
 
-Everything but `add` blocks: call it in a thread.
+Everything but `add` and what tells of one item blocks: call it in a thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,10 +24,13 @@ from airflow_provider_claid.delivery.batch.sinks import Sink
 
 NONE = len(ENDINGS)
 
+MOST = 500
+"""Lines that are written at once at the most."""
+
 
 class Manifest:
     """
-    The lines of one batch of `total` items. The latest line of an item counts.
+    The lines of one batch of `total` items. The latest line of an item counts, and none after its last one (`FINAL`).
 
     All lines are kept in a temporary file of this process, and of each item in memory a few bytes: so a batch of any
     size is written in order at its end.
@@ -41,6 +46,7 @@ class Manifest:
         self._spool: IO[bytes] = tempfile.TemporaryFile(prefix="claid-manifest-")  # noqa: SIM115 - closed by `close`
         self._pending: list[tuple[int, bytes]] = []
         self._adding = threading.Lock()
+        self._writing = threading.Lock()
         self.counts = Counts(total)
         self.seconds = 0.0
         """Seconds that writing has taken so far."""
@@ -65,7 +71,7 @@ class Manifest:
                 raise ClaidRecordsError(message) from fault
             if mark.batch != self._batch or not 0 <= mark.index < self.counts.total:
                 raise another_batch(self.uri, mark.batch, self._batch)
-            if mark.at >= self._moments[mark.index]:
+            if (mark.outcome in FINAL, mark.at) >= (self.is_final(mark.index), self._moments[mark.index]):
                 self._keep(mark, raw)
 
     def ending(self, index: int) -> str | None:
@@ -87,6 +93,9 @@ class Manifest:
 
     def add(self, line: Line) -> None:
         """Take a line in; it is written by the next `write`."""
+        # The clock of this machine may be behind that of the one which wrote the line before.
+        at = max(line.at, datetime.fromtimestamp(self._moments[line.index], UTC))
+        line = replace(line, at=at)
         raw = line.packed(self._batch)
         with self._adding:
             self._keep(Mark(self._batch, line.index, line.outcome, line.credits, line.at.timestamp()), raw)
@@ -98,20 +107,23 @@ class Manifest:
         return len(self._pending)
 
     def write(self) -> list[int]:
-        """Write what is pending durably, and return the items it was of; what cannot be written stays pending."""
-        with self._adding:
-            lines = list(self._pending)
-        begun = time.monotonic()
-        self._sink.append([raw for _, raw in lines])
-        self.seconds += time.monotonic() - begun
-        with self._adding:
-            del self._pending[: len(lines)]
+        """Write up to `MOST` pending lines durably, and return their items; what cannot be written stays pending."""
+        # One at a time: a write goes on in its thread when whoever waited for it is cancelled.
+        with self._writing:
+            with self._adding:
+                lines = self._pending[:MOST]
+            if lines:
+                begun = time.monotonic()
+                self._sink.append([raw for _, raw in lines])
+                self.seconds += time.monotonic() - begun
+                with self._adding:
+                    del self._pending[: len(lines)]
         return [index for index, _ in lines]
 
     def finish(self) -> None:
         """Write the manifest once more, whole: a line for each item that has one, in the order of the prompts."""
         begun = time.monotonic()
-        with tempfile.NamedTemporaryFile(prefix="claid-manifest-") as ordered:
+        with self._writing, tempfile.NamedTemporaryFile(prefix="claid-manifest-") as ordered:
             for raw in self.read():
                 ordered.write(raw)
             ordered.flush()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_provider_claid.api.errors import (
+    Billed,
     ClaidAuthenticationError,
     ClaidBatchError,
     ClaidBatchUnfinishedError,
@@ -65,16 +66,21 @@ class Breaker:
     def __init__(self) -> None:
         self._in_a_row = 0
 
-    def cause(self, error: ClaidError | None) -> ClaidError | None:
-        """Return why nothing more should be sent after an item has ended with this error; None to go on."""
+    def cause(self, error: ClaidError | None, billed: Billed) -> ClaidError | None:
+        """
+        Return why nothing more should be sent after an item has ended with this error; None to go on.
+
+        `billed` is what this attempt sent for it: what an earlier one lost must not stop all later ones.
+        """
         if isinstance(error, _FOR_ALL):
             return error
-        costly = error is not None and error.billed != "no"
-        self._in_a_row = self._in_a_row + 1 if costly else 0
+        if error is None or billed != "no":
+            self._in_a_row = self._in_a_row + 1 if error else 0
         if self._in_a_row < STOP_AFTER:
             return None
         what = f"{self._in_a_row} items in a row were or may have been paid for, and were not delivered"
-        return ClaidBatchError(f"{what}; the last one: {error}")
+        kind = ClaidBatchUnfinishedError if error is not None and error.retryable else ClaidBatchError
+        return kind(f"{what}; the last one: {error}", billed="yes")
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,10 @@ def verdict(
         cause.message = f"{cause.message.rstrip('.')}. The batch stopped: {summary}"
         cause.args = (cause.message,)
         return cause
+    if waiting := counts.endings["not_started"]:
+        return ClaidBatchUnfinishedError(
+            f"The batch was stopped before {waiting} of its items: {summary}", billed="yes"
+        )
     bad = allowance.exceeded(counts, on_filtered)
     if bad is None:
         return None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from airflow_provider_claid.api.bill import Bill, opened_bill
 from airflow_provider_claid.api.errors import ClaidBudgetError, ClaidError
@@ -24,6 +27,7 @@ from airflow_provider_claid.delivery.job import ImageJob, deliver, order
 from airflow_provider_claid.delivery.prompts.source import Item
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.storage import Folder
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.pacing.schedule import Pace
 
@@ -77,10 +81,8 @@ async def run(batch: Batch) -> Counts:
         await work.to_its_end()
     finally:
         await work.close()
-    counts = batch.manifest.counts
-    error = verdict(
-        counts, batch.allowance, batch.on_filtered, work.cause, again=work.again, uri=batch.manifest.uri
-    )  # fmt: skip
+    counts, again = batch.manifest.counts, work.again or batch.killed.asked
+    error = verdict(counts, batch.allowance, batch.on_filtered, work.cause, again=again, uri=batch.manifest.uri)
     if error is not None:
         raise error
     return counts
@@ -94,49 +96,85 @@ class _Run:
         """Whether a later attempt can do more for an item that failed."""
         self._batch = batch
         self._folder = folder
-        self._stop = Stop()
+        self._stop = Stop(above=batch.killed)
         self._crew = Crew(Width(batch.pace), self._on_fault)
         self._breaker = Breaker()
-        self._writer = Writer(batch.manifest, batch.journal)
+        self._writer = Writer(batch.manifest, batch.journal, self._on_fault)
         self._progress = Progress(time.monotonic(), batch.manifest.counts.done)
         self._copying = asyncio.Semaphore(COPIES)
-        self._booked = 0
+        self._under_way: dict[int, Item] = {}
+        self._interruption: BaseException | None = None
+        self._killed_at = math.inf
+        # Of each item, what is recorded beyond its line in the manifest.
+        self._recorded = {
+            index: credits_of(batch.journal.known(index)) - batch.manifest.credits(index)
+            for index in batch.journal.items()
+        }
+        self._booked = sum(self._recorded.values())
 
     async def to_its_end(self) -> None:
         """Begin with what is recorded as paid, whose addresses die; then the rest, in order."""
-        journal, watch = self._batch.journal, asyncio.create_task(self._watch())
+        watch = asyncio.create_task(self._watch())
+        watch.add_done_callback(self._watched)
+        asyncio.get_running_loop().set_exception_handler(self._on_lost_exception)
         try:
-            begun = frozenset(journal.items())
+            begun = frozenset(self._recorded)
             if begun:
                 await self._begin_all(lambda item: item.index in begun)
             await self._begin_all(lambda item: item.index not in begun)
-            await self._crew.until(lambda: self._crew.is_idle or self._stop.asked)
-            if self._stop.asked:
+            await self._crew.until(lambda: self._crew.is_idle or self._is_stopped)
+            if self._is_stopped:
                 self._crew.let_go()
-                await self._crew.collect(lambda: COLLECT_SECONDS if self._batch.killed.asked else None)
+                await self._crew.collect(self._until)
         finally:
+            asyncio.get_running_loop().set_exception_handler(None)
             watch.cancel()
             await self._crew.abandon()
+        if self._interruption is not None:
+            raise self._interruption
 
     async def close(self) -> None:
         """Write what is left to say of each item, and the manifest in order."""
         batch = self._batch
         self._show()
-        if batch.manifest.counts.done < batch.manifest.counts.total:
+        for item in self._under_way.values():
+            self._conclude_late(item)
+        if batch.killed.asked:
+            # There may be no time for all that was not begun.
+            with suppress(StoreBusyError):
+                await self._writer.write()
+        if not batch.manifest.counts.is_final:
             async for item in _chunks(batch.items):
                 self._conclude(item)
         await self._writer.close(whole=not batch.killed.asked)
 
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stop.is_asked or self._interruption is not None
+
+    def _until(self) -> float:
+        """Return the moment until which answers are waited for, in monotonic seconds."""
+        return self._killed_at + COLLECT_SECONDS if self._interruption is None else 0.0
+
+    def _conclude_late(self, item: Item) -> None:
+        """Say how an item stands whose job was cancelled, unless its line of an earlier attempt says that already."""
+        manifest, line = self._batch.manifest, line_without(item, self._batch.journal.known(item.index), None)
+        said = (manifest.ending(item.index), manifest.credits(item.index))
+        if line.outcome != "not_started" and (line.outcome, line.credits) != said:
+            self._writer.add(line)
+
     def _conclude(self, item: Item) -> None:
         manifest, first = self._batch.manifest, self._batch.duplicates.get(item.index)
-        if first is not None and not manifest.is_final(item.index) and (line := manifest.line(first)):
+        if manifest.is_final(item.index):
+            return
+        if first is not None and (line := manifest.line(first)):
             self._writer.add(replace(line, index=item.index, id=item.id, credits=0, submissions=0, duplicate_of=first))
         elif manifest.ending(item.index) is None:
             self._writer.add(line_without(item, self._batch.journal.known(item.index), None))
 
     async def _begin_all(self, wanted: Callable[[Item], bool]) -> None:
         async for item in _chunks(self._batch.items):
-            if self._stop.asked:
+            if self._is_stopped:
                 return
             if (
                 wanted(item)
@@ -146,18 +184,22 @@ class _Run:
                 await self._begin(item)
 
     async def _begin(self, item: Item) -> None:
-        await self._crew.until(lambda: self._crew.has_room or self._stop.asked)
-        cost, limit = self._cost(item), self._batch.max_credits
-        if limit is not None and (spent := self._batch.manifest.counts.credits + self._booked) + cost > limit:
-            message = f"max_credits: {spent} of the {limit} credits of this batch are spent or under way, too many for"
-            self._stop_for(ClaidBudgetError(f"{message} {cost} more. Raise max_credits and clear the task to go on"))
-        if not self._stop.asked:
+        crew, job = self._crew, replace(self._batch.job_of(item), stop=self._stop)
+        cost = self._cost(item, job)
+        # What is under way may turn out to cost nothing.
+        await crew.until(lambda: self._is_stopped or (crew.has_room and (self._is_affordable(cost) or crew.is_idle)))
+        if not self._is_affordable(cost):
+            spent, limit = self._batch.manifest.counts.credits + self._booked, self._batch.max_credits
+            message = f"max_credits: {spent} of the {limit} credits of this batch are spent, too many for {cost} more"
+            self._stop_for(ClaidBudgetError(f"{message}. Raise max_credits and clear the task to go on"))
+        if not self._is_stopped:
             bill = Bill()
             self._booked += cost
-            self._crew.start(self._bring(item, bill, cost), bill)
+            self._under_way[item.index] = item
+            self._crew.start(self._bring(item, job, bill, cost), bill)
 
-    async def _bring(self, item: Item, bill: Bill, cost: int) -> None:
-        job, known = replace(self._batch.job_of(item), stop=self._stop), self._batch.journal.known
+    async def _bring(self, item: Item, job: ImageJob, bill: Bill, cost: int) -> None:
+        known = self._batch.journal.known
         error: ClaidError | None = None
         with opened_bill(bill):
             try:
@@ -170,18 +212,24 @@ class _Run:
             except ClaidError as fault:
                 line, error = line_without(item, known(item.index), fault), fault
             finally:
-                self._booked -= cost
+                self._booked -= cost + self._recorded.pop(item.index, 0)
                 self._batch.report(bill)
         self._writer.add(line)
+        del self._under_way[item.index]
         self.again = self.again or (error is not None and error.retryable)
-        if not self._stop.asked and (cause := self._breaker.cause(error)):
+        if not self._is_stopped and (cause := self._breaker.cause(error, bill.billed)):
             self._stop_for(cause)
 
-    def _cost(self, item: Item) -> int:
-        """Return what an item will have cost, over what its line in the manifest says already."""
-        known = self._batch.journal.known(item.index)
-        more = 0 if any(each.delivered for each in known) else item.request.options.number_of_images * CREDITS_PER_IMAGE
-        return credits_of(known) + more - self._batch.manifest.credits(item.index)
+    def _cost(self, item: Item, job: ImageJob) -> int:
+        """Return what an item can cost beyond what is recorded of it, in credits."""
+        known, most = self._batch.journal.known(item.index), job.ledger.asked.max_submissions if job.ledger else 1
+        used_up = sum(each.state in {"open", "unknown"} for each in known) >= most
+        is_paid = used_up or any(each.delivered for each in known)
+        return 0 if is_paid else item.request.options.number_of_images * CREDITS_PER_IMAGE
+
+    def _is_affordable(self, cost: int) -> bool:
+        limit = self._batch.max_credits
+        return limit is None or not cost or self._batch.manifest.counts.credits + self._booked + cost <= limit
 
     def _stop_for(self, cause: ClaidError) -> None:
         self.cause = self.cause or cause
@@ -189,19 +237,37 @@ class _Run:
         self._crew.wake()
 
     def _on_fault(self, fault: BaseException) -> None:
-        self._stop_for(ClaidError(f"{type(fault).__name__}: {fault}", billed="unknown"))
+        if isinstance(fault, ClaidError):
+            self._stop_for(fault)
+        elif isinstance(fault, Exception):
+            self._stop_for(ClaidError(f"{type(fault).__name__}: {fault}", billed="unknown"))
+        else:
+            # A signal handler of Airflow (its timeout) raises in whatever runs: not always where it would be heard.
+            self._interruption = self._interruption or fault
+            self._crew.wake()
+
+    def _on_lost_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        fault = context.get("exception")
+        if fault is None or isinstance(fault, Exception):
+            loop.default_exception_handler(context)
+        else:
+            self._on_fault(fault)
 
     async def _watch(self) -> None:
         """Look several times a second whether a signal handler said stop; tell now and then how far the batch is."""
         shown_at = time.monotonic()
         while True:
-            if self._batch.killed.asked:
-                self._stop.asked = True
+            if self._batch.killed.asked and self._killed_at == math.inf:
+                self._killed_at = time.monotonic()
                 self._crew.wake()
             if time.monotonic() > shown_at + LOG_EVERY:
                 shown_at = time.monotonic()
                 self._show()
             await asyncio.sleep(GLANCE)
+
+    def _watched(self, watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled() and (fault := watch.exception()) is not None:
+            self._on_fault(fault)
 
     def _show(self) -> None:
         counts = self._batch.manifest.counts

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
+from airflow_provider_claid.delivery.backoff import persistent
 from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.records.objects import StoreObjects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
@@ -57,7 +59,7 @@ class FileSink:
 
     def lines(self) -> Iterator[bytes]:
         """Cut off what no end of line follows, and yield the rest."""
-        with suppress(FileNotFoundError), self._path.open("r+b") as file:
+        with self._errors(), suppress(FileNotFoundError), self._path.open("r+b") as file:
             whole = 0
             for line in file:
                 if not line.endswith(b"\n"):
@@ -67,28 +69,40 @@ class FileSink:
                 yield line
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Append in one write, and wait for the disk."""
-        try:
-            with self._path.open("ab", buffering=0) as file:
-                file.write(b"".join(lines))
+        """Append, and wait for the disk; of what a full disk cuts off nothing remains."""
+        with self._errors(), self._path.open("ab", buffering=0) as file:
+            before, rest = file.tell(), memoryview(b"".join(lines))
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
-        except OSError as cause:
-            raise StoreBusyError(f"{self.uri} cannot be written now ({cause})") from cause
+            except OSError:
+                file.truncate(before)
+                raise
 
     def replace(self, whole: Path) -> None:
         """Copy beside, wait for the disk, and rename over."""
         unfinished = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        with self._errors():
+            try:
+                with unfinished.open("wb") as file, whole.open("rb") as source:
+                    while chunk := source.read(1 << 20):
+                        file.write(chunk)
+                    file.flush()
+                    os.fsync(file.fileno())
+                unfinished.replace(self._path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            with unfinished.open("wb") as file, whole.open("rb") as source:
-                while chunk := source.read(1 << 20):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self._path)
+            yield
+        except (PermissionError, IsADirectoryError, NotADirectoryError) as cause:
+            accepted = "a file that this user can write"
+            raise ClaidConfigurationError(FIELD, f"{self.uri} ({cause})", accepted, "Check its permissions.") from cause
         except OSError as cause:
-            raise StoreBusyError(f"{self.uri} cannot be written now ({cause})") from cause
-        finally:
-            unfinished.unlink(missing_ok=True)
+            raise StoreBusyError(f"{self.uri} cannot be used now ({cause})") from cause
 
 
 class PartsSink:
@@ -105,10 +119,10 @@ class PartsSink:
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the merged manifest, then those of the parts."""
         with tempfile.NamedTemporaryFile(prefix="claid-manifest-") as whole:
-            if self._objects.download(self._name, Path(whole.name)):
+            if persistent(partial(self._objects.download, self._name, Path(whole.name))):
                 with Path(whole.name).open("rb") as file:
                     yield from file
-        while (raw := self._objects.get(self._part(self._parts + 1))) is not None:
+        while (raw := persistent(partial(self._objects.get, self._part(self._parts + 1)))) is not None:
             self._parts += 1
             yield from raw.splitlines(keepends=True)
 

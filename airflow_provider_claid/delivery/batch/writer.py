@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError
 from airflow_provider_claid.delivery.batch.endings import Line
 from airflow_provider_claid.delivery.batch.journal import Journal
-from airflow_provider_claid.delivery.batch.manifest import Manifest
+from airflow_provider_claid.delivery.batch.manifest import MOST, Manifest
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
-
-MOST = 500
-"""Lines that wait for each other at the most."""
 
 SETTLE_EVERY = 15.0
 KEEP_TRYING = 20.0
@@ -27,9 +25,10 @@ GLANCE = 0.1
 class Writer:
     """Writes lines as they come, several at once where the place of the manifest asks for it."""
 
-    def __init__(self, manifest: Manifest, journal: Journal) -> None:
+    def __init__(self, manifest: Manifest, journal: Journal, on_fault: Callable[[BaseException], None]) -> None:
         self._manifest = manifest
         self._journal = journal
+        self._on_fault = on_fault
         self._task: asyncio.Task[None] | None = None
         self._unsettled: list[int] = []
         self._written_at = self._settled_at = time.monotonic()
@@ -37,7 +36,14 @@ class Writer:
     def add(self, line: Line) -> None:
         """Take a line in."""
         self._manifest.add(line)
-        self._task = self._task or asyncio.create_task(self._write_on())
+        if self._task is None:
+            self._task = asyncio.create_task(self._write_on())
+            self._task.add_done_callback(self._ended)
+
+    async def write(self) -> None:
+        """Write all that waits; raises `StoreBusyError`."""
+        while self._manifest.pending:
+            await self._write_some()
 
     async def close(self, *, whole: bool) -> None:
         """
@@ -47,11 +53,11 @@ class Writer:
         """
         if self._task:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait({self._task})
         until = time.monotonic() + KEEP_TRYING
         while True:
             try:
-                await self._write()
+                await self.write()
                 await self._settle()
                 if whole:
                     await in_thread(self._manifest.finish)
@@ -67,7 +73,7 @@ class Writer:
         while True:
             try:
                 if self._is_due():
-                    await self._write()
+                    await self._write_some()
                 if time.monotonic() > self._settled_at + SETTLE_EVERY:
                     await self._settle()
             except StoreBusyError as busy:
@@ -79,11 +85,14 @@ class Writer:
         waiting, since = self._manifest.pending, time.monotonic() - self._written_at
         return waiting >= MOST or (waiting > 0 and since > self._manifest.patience)
 
-    async def _write(self) -> None:
-        if self._manifest.pending:
-            items = await in_thread(self._manifest.write)
-            self._unsettled += [item for item in items if self._manifest.is_final(item)]
+    async def _write_some(self) -> None:
+        items = await in_thread(self._manifest.write)
+        self._unsettled += [item for item in items if self._manifest.is_final(item)]
         self._written_at = time.monotonic()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._on_fault(fault)
 
     async def _settle(self) -> None:
         if self._unsettled:

@@ -38,6 +38,9 @@ STEP_SECONDS = 30.0
 KEEP_TRYING = 20.0
 """Seconds for which a result that cannot be written down is tried again: the answer is paid for."""
 
+WITHDRAW_WITHIN = 3.0
+"""Seconds for which an interrupted claim is waited for, to be taken back."""
+
 LOOK_EVERY = 1.0
 
 T = TypeVar("T")
@@ -201,19 +204,34 @@ class Ledger:
             at=now,
             lost_at=now + timedelta(seconds=self._terms.timeout + SPARE),
         )
-        if not await self._step(self.records.claim, intent):
+        if not await self._claimed(intent):
             raise IntentTakenError
         door.close_at(begun + SEND_WITHIN)
         current_bill().protected = plan.spare > 0
         return intent
 
+    async def _claimed(self, intent: Intent) -> bool:
+        claim = asyncio.ensure_future(self._step(self.records.claim, intent))
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            # It goes on in its thread, and would be waited for, and count as unknown, though nothing is sent for it.
+            await asyncio.wait({claim}, timeout=WITHDRAW_WITHIN)
+            if claim.done() and not claim.cancelled() and claim.exception() is None and claim.result():
+                result = self._result("unbilled", None)
+                result = replace(result, billed="no", message="The task was stopped before its request left")
+                await self._end(intent, result, patience=0.0)
+            raise
+
     def _output(self, plan: Send) -> str | None:
         output = plan.request.output
         if output is None or not self._terms.own_folder:
             return output
-        own = f"{output}{self.identity.key()}{'' if plan.number == 1 else f'-{plan.number}'}/"
+        # A batch that is begun anew counts its submissions anew, too.
+        epoch = "" if self.asked.reuse else f"-e{self.asked.epoch}"
+        own = f"{output}{self.identity.key()}{epoch}{'' if plan.number == 1 else f'-{plan.number}'}/"
         if len(own) > MAX_OUTPUT:
-            came, accepted = f"{len(output)} characters", f"at most {MAX_OUTPUT - 30} with own_folder"
+            came, accepted = f"{len(output)} characters", f"at most {MAX_OUTPUT - 40} with own_folder"
             raise ClaidInputError("output_folder", came, accepted)
         return own
 

@@ -1,0 +1,111 @@
+"""Attempts at batches in processes of their own, and what their manifests and a sandbox say of them afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.sandbox.server import SandboxServer
+from tests.conftest import KEY
+
+NEVER = 600.0
+PROMPTS = 24
+
+
+class Attempts:
+    """Attempts at batches in processes that can be killed, started by one that has imported Airflow."""
+
+    def __init__(self, environment, log):
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("batch_attempts.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        )
+        self._read("ready")
+
+    def make(self, run, prompts, arguments, seconds=NEVER, trouble=0.0):
+        """Make one attempt; return how it ended and how long it took."""
+        wish = {"run": run, "prompts": prompts, "arguments": arguments, "seconds": seconds, "trouble": trouble}
+        self._process.stdin.write(json.dumps(wish) + "\n")
+        self._process.stdin.flush()
+        _, state, took = self._read("ENDED").split()
+        return state, float(took)
+
+    def _read(self, start):
+        for line in self._process.stdout:
+            if line.startswith(start):
+                return line
+        raise AssertionError("the process of the attempts has ended")
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
+@pytest.fixture
+def server(tmp_path):
+    fields = {"latency": (0.1, 0.3), "per_second": None, "per_minute": None, "plain": True, "seed": 1}
+    with SandboxServer(folder=tmp_path / "storage", **fields) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def attempts(server, tmp_path):
+    extra = {"requests_per_second": 40, "requests_per_minute": 10_000, "request_timeout": 2}
+    extra["storages"] = {"my-storage": f"file://{tmp_path}/storage/"}
+    connection = {"conn_type": "claid", "host": server.url, "password": KEY, "extra": extra}
+    environment = os.environ | {
+        "AIRFLOW_CONN_CLAID_DEFAULT": json.dumps(connection),
+        "AIRFLOW__CLAID__RECORDS_PATH": f"file://{tmp_path}/records/",
+        "AIRFLOW__CLAID__PACING_DIR": str(tmp_path / "pacing"),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
+    }
+    with (tmp_path / "attempts.log").open("w") as log:
+        running = Attempts(environment, log)
+        yield running
+        running.close()
+
+
+def prompts_of(run):
+    return [f"picture {number} of {run}" for number in range(PROMPTS)]
+
+
+def manifest_of(run, folder):
+    key = Identity("shop", run, "batch").key()
+    lines = [json.loads(line) for line in (folder / f"claid-{key}.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(PROMPTS))
+    return lines
+
+
+def billed_for(server):
+    """How many credits each prompt has cost, and that the counts of the sandbox agree."""
+    report = server.report()
+    billed = Counter()
+    for request in report["requests"]:
+        if request["prompt"]:
+            billed[request["prompt"]] += request["credits"]
+    assert billed.total() == report["totals"]["credits"]
+    return billed
+
+
+def require_readable(lines):
+    """Read every picture that the manifest hands on, each another one, and count them."""
+    uris = [uri for line in lines if line["outcome"] == "delivered" for uri in line["uris"]]
+    assert len(set(uris)) == len(uris)
+    for uri in uris:
+        with Image.open(BytesIO(Path(urlsplit(uri).path).read_bytes())) as picture:
+            picture.load()
+    return len(uris)

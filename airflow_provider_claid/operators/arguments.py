@@ -51,6 +51,14 @@ def defaults_of(operator: ClaidGenerateBatchOperator) -> Defaults:
     return Defaults(images, scale, operator.output_folder or None)
 
 
+def max_failed_of(operator: ClaidGenerateBatchOperator) -> float:
+    """Return how many prompts of a batch may fail, a count or a share; the number may be a text."""
+    given: float = _number(_number(operator.max_failed, int), float)
+    if not _is_count(given, 0) and not (isinstance(given, float) and 0 <= given < 1):
+        raise ClaidInputError("max_failed", f"{given!r:.40}", "a whole number from 0, or a share of all below 1")
+    return given
+
+
 def target_of(operator: ClaidGenerateOperator) -> Target | None:
     """Read where pictures are copied to; raises `ClaidInputError` for arguments that do not fit together."""
     save_to, filename = operator.save_to, getattr(operator, "filename", None)
@@ -93,9 +101,8 @@ def check_batch_literals(operator: ClaidGenerateBatchOperator) -> None:
         raise ClaidInputError("deduplicate", f"{operator.deduplicate!r:.40}", "True or False")
     if operator.max_credits is not None and not _is_count(operator.max_credits, 1):
         raise ClaidInputError("max_credits", f"{operator.max_credits!r:.40}", "a whole number from 1, or None")
-    share = operator.max_failed
-    if not _is_count(share, 0) and not (isinstance(share, float) and 0 <= share < 1):
-        raise ClaidInputError("max_failed", f"{share!r:.40}", "a whole number from 0, or a share of all below 1")
+    if is_literal(operator.max_failed):
+        max_failed_of(operator)
     if operator.manifest_path and is_literal(operator.manifest_path):
         split_file(operator.manifest_path, "manifest_path", ".jsonl")
 

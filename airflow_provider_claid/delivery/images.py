@@ -131,9 +131,14 @@ def is_black(data: bytes, header: Header, *, thorough: bool = False) -> bool | N
         return False
     try:
         with _pillow(data) as image:
-            return all(high <= BLACK_LEVEL for _, high in image.convert("RGB").getextrema())
+            # Of a picture that is not black, some of its pixels tell that.
+            return _is_dark(image.resize((64, 64), resample=0)) and _is_dark(image)
     except ImportError:
         return _png_is_black(data) if header.format == "PNG" else None
+
+
+def _is_dark(image: Any) -> bool:
+    return all(high <= BLACK_LEVEL for _, high in image.convert("RGB").getextrema())
 
 
 @contextmanager

@@ -51,6 +51,14 @@ def defaults_of(operator: ClaidGenerateBatchOperator) -> Defaults:
     return Defaults(images, scale, operator.output_folder or None)
 
 
+def max_failed_of(operator: ClaidGenerateBatchOperator) -> float:
+    """Return how many prompts of a batch may fail, a count or a share; the number may be a text."""
+    given: float = _number(_number(operator.max_failed, int), float)
+    if not _is_count(given, 0) and not (isinstance(given, float) and 0 <= given < 1):
+        raise ClaidInputError("max_failed", f"{given!r:.40}", "a whole number from 0, or a share of all below 1")
+    return given
+
+
 def target_of(operator: ClaidGenerateOperator) -> Target | None:
     """Read where pictures are copied to; raises `ClaidInputError` for arguments that do not fit together."""
     save_to, filename = operator.save_to, getattr(operator, "filename", None)
@@ -84,21 +92,26 @@ def check_batch_literals(operator: ClaidGenerateBatchOperator) -> None:
     if all(map(is_literal, (operator.save_to, operator.output_folder, operator.storage_conn_id))):
         target_of(operator)
     prompts: Any = operator.prompts
-    if operator.save_to is None and operator.output_folder is None and prompts is not Later:
-        came, accepted = "nothing, without output_folder", "save_to or output_folder"
-        raise ClaidInputError("save_to", came, accepted, "The pictures of a batch need a place that lasts.")
-    _check_prompts(prompts)
+    if prompts is not Later:
+        require_place(operator)
+        _check_prompts(prompts)
     if operator.on_bad_row not in {"fail", "skip"}:
         raise ClaidInputError("on_bad_row", f"{operator.on_bad_row!r:.40}", "'fail' or 'skip'")
     if operator.deduplicate not in (True, False):
         raise ClaidInputError("deduplicate", f"{operator.deduplicate!r:.40}", "True or False")
     if operator.max_credits is not None and not _is_count(operator.max_credits, 1):
         raise ClaidInputError("max_credits", f"{operator.max_credits!r:.40}", "a whole number from 1, or None")
-    share = operator.max_failed
-    if not _is_count(share, 0) and not (isinstance(share, float) and 0 <= share < 1):
-        raise ClaidInputError("max_failed", f"{share!r:.40}", "a whole number from 0, or a share of all below 1")
+    if is_literal(operator.max_failed):
+        max_failed_of(operator)
     if operator.manifest_path and is_literal(operator.manifest_path):
         split_file(operator.manifest_path, "manifest_path", ".jsonl")
+
+
+def require_place(operator: ClaidGenerateBatchOperator) -> None:
+    """Raise `ClaidInputError` for a batch whose pictures would have temporary addresses only."""
+    if operator.save_to is None and operator.output_folder is None:
+        came, accepted = "nothing, without output_folder", "save_to or output_folder"
+        raise ClaidInputError("save_to", came, accepted, "The pictures of a batch need a place that lasts.")
 
 
 def _check_prompts(prompts: Any) -> None:

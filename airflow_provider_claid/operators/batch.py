@@ -13,7 +13,13 @@ from airflow_provider_claid.delivery.checks import check_name
 from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.links.claid import MANIFEST_LINK_KEY, RESULT_KEY, ClaidManifestLink, browser_address
 from airflow_provider_claid.metrics import emit, gauge
-from airflow_provider_claid.operators.arguments import check_batch_literals, defaults_of, target_of
+from airflow_provider_claid.operators.arguments import (
+    check_batch_literals,
+    defaults_of,
+    max_failed_of,
+    require_place,
+    target_of,
+)
 from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_of, identity_of, tags_of
 
 if TYPE_CHECKING:
@@ -58,13 +64,13 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
     :param max_credits: what the batch may cost in all, over all its attempts; it stops before a request that could
         cost more. None: no limit.
     :param max_failed: how many prompts may fail, stay unknown or, with `on_filtered="fail"`, be filtered, before the
-        task fails at its end: a count, or below 1 a share of all.
+        task fails at its end: a count, or below 1 a share of all (templated).
     :param deduplicate: pay for the same request once, and give its pictures to all who ask for them. False: equal
         prompts are paid for, each.
     :param on_bad_row: what a row that makes no request does: `fail` the task before anything is paid, or `skip` it.
     """
 
-    template_fields: Sequence[str] = ("prompts", "manifest_path", *ClaidGenerateOperator.template_fields)
+    template_fields: Sequence[str] = ("prompts", "manifest_path", "max_failed", *ClaidGenerateOperator.template_fields)
     operator_extra_links: Sequence[BaseOperatorLink] = (ClaidManifestLink(),)
 
     def __init__(
@@ -73,7 +79,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         prompts: str | Sequence[str | Mapping[str, Any]],
         manifest_path: str | None = None,
         max_credits: int | None = None,
-        max_failed: float = 0,
+        max_failed: float | str = 0,
         deduplicate: bool = False,
         on_bad_row: str = "fail",
         **kwargs: Any,
@@ -128,11 +134,12 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         from airflow_provider_claid.hooks.batch import places_of, prompts_of
         from airflow_provider_claid.hooks.claid import ClaidHook
 
+        require_place(self)
         self._check_map_index(context)
         identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)
         key = identity.key() if self.reuse else f"{identity.key()}-{epoch_of(context)}"
         places = places_of(key, self._records_uri(), target, self.manifest_path)
-        account = ClaidHook(self.claid_conn_id).account()
+        account, allowance = ClaidHook(self.claid_conn_id).account(), Allowance(max_failed_of(self))
         with prompts_of(self.prompts, defaults_of(self), target, self.on_bad_row) as source:
             scan = source.scan(deduplicate=self.deduplicate)
             journal, manifest = places.opened(scan, self.claid_conn_id, account)
@@ -146,7 +153,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
                     manifest=manifest,
                     on_filtered=self.on_filtered,
                     duplicates=scan.duplicates,
-                    allowance=Allowance(self.max_failed),
+                    allowance=allowance,
                     max_credits=self.max_credits,
                     killed=self._stop,
                     report=partial(emit, tags=tags),

@@ -87,3 +87,15 @@ def test_a_return_type_of_dict_does_not_take_the_result_apart(sandbox, tmp_path)
     assert claid_images_task(typed, save_to=f"file://{tmp_path}/")().operator.multiple_outputs is False
     with pytest.raises(ClaidInputError, match="multiple_outputs"):
         claid_images_task(typed, multiple_outputs=True, save_to=f"file://{tmp_path}/")()
+
+
+def test_a_list_without_a_place_that_lasts_is_refused_before_anything_is_sent(sandbox):
+    from airflow_provider_claid.decorators.claid import claid_images_task
+
+    def many() -> list[str]:
+        return ["a car", "a cup"]
+
+    operator = claid_images_task(many)().operator
+    with pytest.raises(ClaidInputError, match="save_to: got nothing, without output_folder"):
+        operator.execute({"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="many", map_index=-1, max_tries=0)})
+    assert totals(sandbox)["posts"] == 0

@@ -1,0 +1,47 @@
+"""The catalogue Dag as a user runs it: a list in a file, chunks, pictures, and a report whatever happens."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+COUNTS = {"delivered", "filtered", "failed", "unknown", "not_started"}
+
+
+@pytest.fixture
+def catalog(claid_connection, dag, tmp_path):
+    """Return a function that runs the Dag over these lines, and returns the run."""
+
+    def run(lines, **params):
+        prompts = tmp_path / "prompts.txt"
+        prompts.write_text("\n".join(lines))
+        conf = {"prompts": prompts.as_uri(), "folder": f"{tmp_path.as_uri()}/", "chunk": 2} | params
+        return dag("claid_catalog").test(run_conf=conf)
+
+    return run
+
+
+def report_of(run):
+    return run.get_task_instance("report").xcom_pull("report")
+
+
+def test_every_prompt_of_the_list_becomes_a_picture(sandbox, catalog, tmp_path):
+    run = catalog(["a red bicycle", "", "a green teapot\u2028in morning light", "a paper lighthouse"])
+    assert run.state == "success"
+    assert report_of(run) == dict.fromkeys(COUNTS, 0) | {"total": 3, "delivered": 3, "credits": 3}
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+    lines = [json.loads(line) for path in (tmp_path / "pictures").glob("*.jsonl") for line in path.open()]
+    assert len(lines) == 3
+    assert all(Path(line["uris"][0].removeprefix("file://")).exists() for line in lines)
+    assert sandbox.report()["totals"]["credits"] == 3
+
+
+@pytest.mark.parametrize(("max_failed", "state"), [(0, "failed"), (0.5, "success")])
+def test_the_report_tells_of_chunks_that_failed_and_the_run_fails_unless_it_is_allowed(
+    sandbox, catalog, max_failed, state
+):
+    sandbox.fault("generate", "status", status=500, match="teapot")
+    run = catalog(["a red bicycle", "a green teapot", "a paper lighthouse"], max_failed=max_failed)
+    assert run.state == state
+    report = report_of(run)
+    assert (report["total"], report["delivered"], report["unknown"]) == (3, 2, 1)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from airflow_provider_claid.pacing.budget import Spend
-from airflow_provider_claid.pacing.schedule import Exhausted, Pace
+from airflow_provider_claid.pacing.schedule import Pace
 from airflow_provider_claid.pacing.store import Booking, Store, StoreError
+from airflow_provider_claid.pacing.window import Quota
 
 log = logging.getLogger(__name__)
 
@@ -60,23 +61,23 @@ class FallbackStore:
         except StoreError as cause:
             self._warn_once(f"{cause}. Credits of requests that were not billed stay booked meanwhile.")
 
-    def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
+    def refused(self, at: float, pace: Pace, quota: Quota) -> bool:
         """Note a 429; while the first store fails, nobody is blamed for it."""
 
         def by_the_second() -> bool:
-            self._second.refused(at, pace.share(self._share), exhausted)
+            self._second.refused(at, pace.share(self._share), quota)
             return True
 
-        return self._either(lambda: self._first.refused(at, pace, exhausted), by_the_second)
+        return self._either(lambda: self._first.refused(at, pace, quota), by_the_second)
 
-    def exhausted(self, at: float, exhausted: Exhausted) -> bool:
-        """Note a window's last request; while the first store fails, nobody is blamed for it."""
+    def accepted(self, at: float, took: float, quota: Quota) -> bool:
+        """Note what an answer says; while the first store fails, nobody is blamed for it."""
 
         def by_the_second() -> bool:
-            self._second.exhausted(at, exhausted)
+            self._second.accepted(at, took, quota)
             return True
 
-        return self._either(lambda: self._first.exhausted(at, exhausted), by_the_second)
+        return self._either(lambda: self._first.accepted(at, took, quota), by_the_second)
 
     def close(self, seconds: float) -> None:
         """Let nobody send for this long."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -19,10 +20,11 @@ from airflow_provider_claid.pacing.headers import RateLimit, parse
 from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.postgres import PostgresStore
 from airflow_provider_claid.pacing.redis import RedisStore
-from airflow_provider_claid.pacing.schedule import Exhausted, Pace
+from airflow_provider_claid.pacing.schedule import Pace
 from airflow_provider_claid.pacing.slot import Slot
 from airflow_provider_claid.pacing.sqlite import SQLiteStore, spare_folders
 from airflow_provider_claid.pacing.store import Booking, MemoryStore, Store
+from airflow_provider_claid.pacing.window import WINDOW, Quota
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,9 @@ class Pacer:
 
     def accepted(self, slot: Slot, rate_headers: Mapping[str, str]) -> RateLimit | None:
         """
-        Read the headers of an answer; they brake only where they say something that our bookings do not explain.
+        Read the headers of an answer; they brake where they say something that our bookings do not explain.
+
+        What they say of the minute may prove that it is a fixed window, which the schedule then uses.
 
         Waits for nothing: the answer is paid for, and must not get lost on the way to its caller.
         """
@@ -91,22 +95,24 @@ class Pacer:
         if limit is None:
             return None
         self._heed_policies(limit)
-        if limit.remaining is not None and (used_up := _exhausted(limit)):
+        quota = _said(limit)
+        if quota is not None:
+            took = time.monotonic() - slot.due
             # A process that is ending takes no new work; a brake is not worth the answer.
             with suppress(RuntimeError):
-                self._thread.submit(self._brake, slot.at, used_up)
+                self._thread.submit(self._note, slot.at, took, quota)
         return limit
 
-    def _brake(self, at: float, used_up: Exhausted) -> None:
-        if not self._store.exhausted(at, used_up):
+    def _note(self, at: float, took: float, quota: Quota) -> None:
+        if not self._store.accepted(at, took, quota):
             _warn_of_others("Claid counted more requests than this schedule booked", shared=self._shared)
 
     async def refused(self, slot: Slot, rate_headers: Mapping[str, str], retry_after: float | None) -> float | None:
         """Take note of a 429 and brake; return the seconds until another try makes sense, None if nobody said."""
         limit = parse(rate_headers)
         self._heed_policies(limit or RateLimit())
-        a_second = Exhausted(window=1.0, limit=max(1, int(self.pace.per_second)), reset=1.0)
-        used_up = (_exhausted(limit) if limit else None) or a_second
+        a_second = Quota(window=1.0, limit=max(1, int(self.pace.per_second)), remaining=0, reset=1.0)
+        used_up = (_used_up(limit) if limit else None) or a_second
         if not await self.step(partial(self._store.refused, slot.at, self.pace, used_up)):
             _warn_of_others("Claid refused a request that this schedule does not explain", shared=self._shared)
         if retry_after is not None:
@@ -145,11 +151,21 @@ class Pacer:
             await asyncio.wait({asyncio.wrap_future(self._thread.submit(step))}, timeout=seconds)
 
 
-def _exhausted(limit: RateLimit) -> Exhausted | None:
+def _used_up(limit: RateLimit) -> Quota | None:
     """Return the window that a server says is used up; the binding one is a second where some are left of it."""
     if limit.limit is None or limit.window is None or (limit.remaining or 0) > 0:
         return None
-    return Exhausted(limit.window, limit.limit, min(limit.window if limit.reset is None else limit.reset, limit.window))
+    reset = limit.window if limit.reset is None else min(limit.reset, limit.window)
+    return Quota(limit.window, limit.limit, limit.remaining or 0, reset)
+
+
+def _said(limit: RateLimit) -> Quota | None:
+    """Return what an answer says of the minute, or of a window that it says is used up."""
+    if limit.remaining is None or limit.remaining <= 0:
+        return None if limit.remaining is None else _used_up(limit)
+    if limit.window == WINDOW and limit.limit is not None and limit.reset is not None:
+        return Quota(WINDOW, limit.limit, limit.remaining, limit.reset)
+    return None
 
 
 _pacers: dict[asyncio.AbstractEventLoop, dict[tuple[str, Path, Place | None, Pace], Pacer]] = {}

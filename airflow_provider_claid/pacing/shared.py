@@ -14,8 +14,9 @@ from typing import TypeVar
 from airflow_provider_claid.pacing.budget import Budget
 from airflow_provider_claid.pacing.clock import StoreClock
 from airflow_provider_claid.pacing.place import Place
-from airflow_provider_claid.pacing.schedule import Exhausted, Pace, Schedule
+from airflow_provider_claid.pacing.schedule import Pace, Schedule
 from airflow_provider_claid.pacing.store import Change, ScheduleStore, StoreError
+from airflow_provider_claid.pacing.window import Quota
 
 T = TypeVar("T")
 
@@ -142,16 +143,16 @@ class SharedStore(ScheduleStore):
         self._pid = os.getpid()
         self._lock = threading.Lock()
 
-    def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
+    def refused(self, at: float, pace: Pace, quota: Quota) -> bool:
         """Note a 429 (`Schedule.refused`); nobody is blamed for one that this host's own store booked meanwhile."""
         if at > EARLIEST:
-            return super().refused(at, pace, exhausted)
-        self._step(lambda schedule, now, _: schedule.refused(now, now, pace, exhausted))
+            return super().refused(at, pace, quota)
+        self._step(lambda schedule, now, _: schedule.refused(now, now, pace, quota))
         return True
 
-    def exhausted(self, at: float, exhausted: Exhausted) -> bool:
-        """Note a window's last request (`Schedule.exhausted`), unless this host's own store booked it meanwhile."""
-        return at < EARLIEST or super().exhausted(at, exhausted)
+    def accepted(self, at: float, took: float, quota: Quota) -> bool:
+        """Note what an answer says (`Schedule.accepted`), unless this host's own store booked the request meanwhile."""
+        return at < EARLIEST or super().accepted(at, took, quota)
 
     def _due(self, at: float) -> float:
         return self._clock.monotonic(at)

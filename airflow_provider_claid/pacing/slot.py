@@ -52,6 +52,11 @@ class Slot:
         """The booked time in the store's clock."""
         return self._booked().at
 
+    @property
+    def due(self) -> float:
+        """The booked time in this process's monotonic clock."""
+        return self._booked().due
+
     async def book(self) -> None:
         """Book the earliest legal send time, instead of one that was missed; raises `BudgetError`."""
         spread, self._pacer.spread = self._pacer.spread, 0.0

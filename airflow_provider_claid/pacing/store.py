@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from airflow_provider_claid.pacing.budget import Budget, Spend, utc_day
-from airflow_provider_claid.pacing.schedule import Exhausted, Pace, Schedule
+from airflow_provider_claid.pacing.schedule import Pace, Schedule
+from airflow_provider_claid.pacing.window import Quota
 
 T = TypeVar("T")
 Change = Callable[[Schedule, float, Budget], T]
@@ -56,11 +57,15 @@ class Store(Protocol):
     def refund(self, booking: Booking) -> None:
         """Give the credits of a booking back, at each call; its send time stays booked."""
 
-    def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
+    def refused(self, at: float, pace: Pace, quota: Quota) -> bool:
         """Note a 429 for the request booked at `at`; False if this schedule cannot explain it."""
 
-    def exhausted(self, at: float, exhausted: Exhausted) -> bool:
-        """Note an accepted request that was its window's last; False if this schedule cannot explain that."""
+    def accepted(self, at: float, took: float, quota: Quota) -> bool:
+        """
+        Note what the answer to the request booked at `at` says, which came `took` seconds later.
+
+        False if it was its window's last and this schedule cannot explain that.
+        """
 
     def close(self, seconds: float) -> None:
         """Let nobody send for this long."""
@@ -110,13 +115,13 @@ class ScheduleStore(ABC):
         if day := booking.day:
             self._step(lambda _schedule, _now, budget: budget.refund(day, booking.credits), budgeted=True)
 
-    def refused(self, at: float, pace: Pace, exhausted: Exhausted) -> bool:
+    def refused(self, at: float, pace: Pace, quota: Quota) -> bool:
         """Note a 429 (`Schedule.refused`)."""
-        return self._step(lambda schedule, now, _: schedule.refused(now, at, pace, exhausted))
+        return self._step(lambda schedule, now, _: schedule.refused(now, at, pace, quota))
 
-    def exhausted(self, at: float, exhausted: Exhausted) -> bool:
-        """Note a window's last request (`Schedule.exhausted`)."""
-        return self._step(lambda schedule, _now, _budget: schedule.exhausted(at, exhausted))
+    def accepted(self, at: float, took: float, quota: Quota) -> bool:
+        """Note what an answer says (`Schedule.accepted`)."""
+        return self._step(lambda schedule, _now, _budget: schedule.accepted(at, took, quota))
 
     def close(self, seconds: float) -> None:
         """Let nobody send for this long (`Schedule.close`)."""

@@ -14,10 +14,10 @@ from airflow_provider_claid.pacing.schedule import (
     GUARD_START,
     LONGEST_QUEUE,
     MINUTE,
-    Exhausted,
     Pace,
     Schedule,
 )
+from airflow_provider_claid.pacing.window import Quota
 
 FULL = Pace()
 SMALL = Pace(per_second=4.0, per_minute=5)
@@ -80,7 +80,7 @@ def test_a_full_quota_takes_as_long_as_the_arithmetic_says():
 def test_refusals_widen_the_spacing_up_to_the_cap_and_bookings_narrow_it_again():
     schedule = Schedule()
     for _ in range(100):
-        schedule.refused(10.0, 10.0, FULL, Exhausted(window=1, limit=4, reset=1))
+        schedule.refused(10.0, 10.0, FULL, Quota(window=1, limit=4, remaining=0, reset=1))
     assert schedule.guard == GUARD_CAP
     now = 20.0
     for _ in range(1000):
@@ -98,7 +98,7 @@ def test_a_late_send_widens_the_spacing_to_what_was_measured():
 def test_a_used_up_minute_closes_the_schedule_until_it_resets():
     schedule = Schedule()
     at = schedule.book(100.0, FULL)
-    explained = schedule.refused(101.0, at, FULL, Exhausted(window=60, limit=120, reset=30))
+    explained = schedule.refused(101.0, at, FULL, Quota(window=60, limit=120, remaining=0, reset=30))
     assert not explained
     assert schedule.book(101.0, FULL) == 132.0
 
@@ -108,15 +108,15 @@ def test_a_refusal_in_a_minute_that_we_filled_ourselves_is_explained():
     for _ in range(119):
         schedule.book(100.0, FULL)
     last = schedule.book(100.0, FULL)
-    assert schedule.refused(last + 1, last, FULL, Exhausted(window=60, limit=120, reset=30))
+    assert schedule.refused(last + 1, last, FULL, Quota(window=60, limit=120, remaining=0, reset=30))
 
 
 def test_four_sends_in_a_second_explain_a_refusal_by_the_second_but_one_does_not():
     schedule = Schedule()
     times = [schedule.book(100.0, FULL) for _ in range(4)]
-    assert schedule.refused(102.0, times[-1], FULL, Exhausted(window=1, limit=4, reset=1))
+    assert schedule.refused(102.0, times[-1], FULL, Quota(window=1, limit=4, remaining=0, reset=1))
     alone = Schedule()
-    assert not alone.refused(102.0, alone.book(100.0, FULL), FULL, Exhausted(window=1, limit=4, reset=1))
+    assert not alone.refused(102.0, alone.book(100.0, FULL), FULL, Quota(window=1, limit=4, remaining=0, reset=1))
 
 
 def test_an_accepted_last_request_brakes_only_if_it_is_not_ours():
@@ -124,11 +124,11 @@ def test_an_accepted_last_request_brakes_only_if_it_is_not_ours():
     for _ in range(119):
         ours.book(100.0, FULL)
     last = ours.book(100.0, FULL)
-    assert ours.exhausted(last, Exhausted(window=60, limit=120, reset=60))
+    assert ours.accepted(last, 2.0, Quota(window=60, limit=120, remaining=0, reset=60))
     assert ours.closed_until == 0.0
     theirs = Schedule()
     at = theirs.book(100.0, FULL)
-    assert not theirs.exhausted(at, Exhausted(window=60, limit=120, reset=20))
+    assert not theirs.accepted(at, 2.0, Quota(window=60, limit=120, remaining=0, reset=20))
     assert theirs.book(101.0, FULL) == at + 21.0
 
 
@@ -138,7 +138,7 @@ def test_a_minute_that_is_named_long_after_it_ended_is_still_ours():
         schedule.book(100.0, FULL)
     last = schedule.book(100.0, FULL)
     schedule.book(last + 150.0, FULL)
-    assert schedule.exhausted(last, Exhausted(window=60, limit=120, reset=30))
+    assert schedule.accepted(last, 2.0, Quota(window=60, limit=120, remaining=0, reset=30))
 
 
 def test_bookings_of_another_boot_far_ahead_are_dropped():

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_claid.pacing.budget import Budget, Spend
 from airflow_provider_claid.pacing.place import Place
-from airflow_provider_claid.pacing.schedule import MINUTE, Exhausted, Pace, Schedule
+from airflow_provider_claid.pacing.schedule import MINUTE, Pace, Schedule
 from airflow_provider_claid.pacing.shared import Kept, Memory, SharedStore, Version, key_of
+from airflow_provider_claid.pacing.window import Quota
 
 NOW = 1_790_000_000.0
 DAY = "2026-09-21"
@@ -199,9 +200,9 @@ class Ticking(SharedStore):
 
 
 def test_a_refusal_of_what_this_hosts_own_store_booked_brakes_and_blames_nobody():
-    store, used_up = Ticking(), Exhausted(window=60, limit=120, reset=5)
+    store, used_up = Ticking(), Quota(window=60, limit=120, remaining=0, reset=5)
     assert store.refused(1234.5, Pace(), used_up) is True
     assert store.schedule.closed_until == NOW + 6
-    assert store.exhausted(1234.5, used_up) is True
+    assert store.accepted(1234.5, 2.0, used_up) is True
     assert store.refused(NOW, Pace(), used_up) is False
-    assert store.exhausted(NOW, used_up) is False
+    assert store.accepted(NOW, 2.0, used_up) is False

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_claid.pacing.budget import BudgetError, Spend
-from airflow_provider_claid.pacing.schedule import Exhausted, Pace
+from airflow_provider_claid.pacing.schedule import Pace
+from airflow_provider_claid.pacing.window import Quota
 from tests.pacing_stores import Load, assert_paced, in_processes, in_threads
 from tests.unit.pacing.conftest import spent, today
 
@@ -54,14 +55,14 @@ def test_a_brake_holds_everyone(store):
 
 def test_a_refusal_that_no_booking_explains_is_told(store):
     booking = store.book(Pace())
-    assert store.refused(booking.at, Pace(), Exhausted(window=60, limit=120, reset=5)) is False
+    assert store.refused(booking.at, Pace(), Quota(window=60, limit=120, remaining=0, reset=5)) is False
     assert store.book(Pace()).due - time.monotonic() > 5.0
 
 
 def test_an_accepted_request_that_used_up_a_window_of_ours_is_explained(store):
     pace = Pace(per_second=1000, per_minute=3)
     last = [store.book(pace) for _ in range(3)][-1]
-    assert store.exhausted(last.at, Exhausted(window=60, limit=3, reset=60)) is True
+    assert store.accepted(last.at, 2.0, Quota(window=60, limit=3, remaining=0, reset=60)) is True
 
 
 def test_threads_never_book_the_same_time(store):
@@ -99,7 +100,7 @@ def test_accounts_do_not_see_each_other(where):
 
 def test_a_refused_second_widens_the_spacing(store):
     booking = store.book(Pace())
-    store.refused(booking.at, Pace(), Exhausted(window=1, limit=4, reset=1))
+    store.refused(booking.at, Pace(), Quota(window=1, limit=4, remaining=-1, reset=1))
     first, second = store.book(Pace()).due, store.book(Pace()).due
     assert second - first > 0.268
 

@@ -232,6 +232,22 @@ def test_the_headers_of_an_accepted_request_brake_where_others_used_the_minute(c
     assert "counted more requests" in caplog.text
 
 
+def test_what_answers_say_of_the_minute_reaches_the_schedule_and_of_the_second_does_not():
+    async def accepted(headers):
+        pace = Pacer(MemoryStore(), Pace())
+        async with pace.slot() as slot:
+            pace.accepted(slot, headers)
+        await pace.step(lambda: None)
+        return slot.at, pace._store._schedule.window
+
+    minute = {**MINUTE_USED_UP, "ratelimit-remaining": "119"}
+    at, window = asyncio.run(accepted(minute))
+    assert window.earliest < at + 30 < window.latest
+    assert 0 <= window.fastest < 2
+    assert asyncio.run(accepted({**SECOND_USED_UP, "ratelimit-remaining": "3"}))[1] is None
+    assert asyncio.run(accepted({name: minute[name] for name in ("ratelimit-limit", "ratelimit-remaining")}))[1] is None
+
+
 def test_an_answer_is_worth_more_than_its_brake():
     async def ending():
         pace = Pacer(MemoryStore(), Pace())

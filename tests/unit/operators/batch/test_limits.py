@@ -60,6 +60,7 @@ def test_what_is_recorded_without_a_line_counts_for_max_credits(task, sandbox, t
     # The first may be sent once more, but the four others are paid already.
     task.fail(ClaidBudgetError, prompts_of(5), max_credits=5, max_submissions=2)
     assert task.credits() == 5
+    assert task.outcomes == ["unknown", *["delivered"] * 4]
     assert task.run(prompts_of(5), max_credits=6, max_submissions=2)["delivered"] == 5
     assert task.credits() == 6
 

@@ -38,6 +38,8 @@ def packed(entries: Iterable[Entry]) -> bytes:
 def unpacked(raw: bytes, where: str) -> Iterator[Entry]:
     """Read a segment; raises `ClaidRecordsError` for what cannot be read: to take it for nothing would pay again."""
     try:
+        if not raw:
+            raise ValueError("it is empty")
         for line in raw.splitlines():
             value = json.loads(line)
             intent = Intent.from_json(value["intent"]) if "intent" in value else None

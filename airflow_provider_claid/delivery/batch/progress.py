@@ -46,5 +46,5 @@ class Progress:
             self._moments.popleft()
         since, before = self._moments[0]
         rate = (counts.done - before) / (now - since) if now > since else 0.0
-        left = (counts.total - counts.done) / rate if rate > 0 else None
+        left = (counts.total - counts.done) / rate if rate > 0 and counts.done < counts.total else None
         return Snapshot(counts, under_way, max(0.0, rate), left)

@@ -25,6 +25,7 @@ from airflow_provider_claid.delivery.batch.writer import Writer
 from airflow_provider_claid.delivery.checks import OnFiltered
 from airflow_provider_claid.delivery.job import ImageJob, deliver, order
 from airflow_provider_claid.delivery.prompts.source import Item
+from airflow_provider_claid.delivery.records.submission import Submission
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.storage import Folder
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
@@ -118,10 +119,10 @@ class _Run:
         watch.add_done_callback(self._watched)
         asyncio.get_running_loop().set_exception_handler(self._on_lost_exception)
         try:
-            begun = frozenset(self._recorded)
-            if begun:
-                await self._begin_all(lambda item: item.index in begun)
-            await self._begin_all(lambda item: item.index not in begun)
+            paid = frozenset(index for index in self._recorded if _is_paid(self._batch.journal.known(index)))
+            if paid:
+                await self._begin_all(lambda item: item.index in paid)
+            await self._begin_all(lambda item: item.index not in paid)
             await self._crew.until(lambda: self._crew.is_idle or self._is_stopped)
             if self._is_stopped:
                 self._crew.let_go()
@@ -224,8 +225,7 @@ class _Run:
         """Return what an item can cost beyond what is recorded of it, in credits."""
         known, most = self._batch.journal.known(item.index), job.ledger.asked.max_submissions if job.ledger else 1
         used_up = sum(each.state in {"open", "unknown"} for each in known) >= most
-        is_paid = used_up or any(each.delivered for each in known)
-        return 0 if is_paid else item.request.options.number_of_images * CREDITS_PER_IMAGE
+        return 0 if used_up or _is_paid(known) else item.request.options.number_of_images * CREDITS_PER_IMAGE
 
     def _is_affordable(self, cost: int) -> bool:
         limit = self._batch.max_credits
@@ -272,6 +272,10 @@ class _Run:
     def _show(self) -> None:
         counts = self._batch.manifest.counts
         self._batch.show(self._progress.snapshot(time.monotonic(), counts, self._stop.under_way))
+
+
+def _is_paid(known: Iterable[Submission]) -> bool:
+    return any(each.delivered for each in known)
 
 
 async def _chunks(items: Iterable[Item]) -> AsyncIterator[Item]:

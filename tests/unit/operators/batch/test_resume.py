@@ -1,0 +1,232 @@
+"""A retry or a rerun goes on behind the last finished item: it pays nothing twice, and copies what was not copied."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from airflow_provider_claid.delivery.batch import journal as journal_module
+from airflow_provider_claid.delivery.batch import run as run_module
+from airflow_provider_claid.delivery.batch import writer
+from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.records import ledger
+from airflow_provider_claid.delivery.records.objects import LocalObjects
+from airflow_provider_claid.delivery.storage import LocalFolder
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
+from airflow_provider_claid.exceptions import (
+    ClaidBatchError,
+    ClaidBatchUnfinishedError,
+    ClaidInputError,
+    ClaidNotSentError,
+    ClaidRecordsError,
+)
+from tests.unit.operators.batch.conftest import add_up, path_of, prompts_of, require_pictures
+
+KEY = Identity("shop", "monday", "batch").key()
+
+
+def lose(sandbox, **options):
+    sandbox.fault("generate", "reset", when="after_billing", **options)
+
+
+def journal_of(task):
+    return task.folder / "claid-records" / KEY
+
+
+def test_a_second_run_pays_nothing_and_writes_no_records(task):
+    first = task.run(prompts_of(6))
+    before = sorted(path.name for path in journal_of(task).iterdir())
+    assert task.run(prompts_of(6)) == first
+    assert task.posts() == 6
+    assert sorted(path.name for path in journal_of(task).iterdir()) == before
+    task.epoch = 1
+    assert task.run(prompts_of(6)) == first
+    assert task.posts() == 6
+
+
+def test_cleared_without_reuse_it_pays_anew_and_its_retry_does_not(task):
+    first = task.run(prompts_of(3), reuse=False)
+    assert task.run(prompts_of(3), reuse=False) == first
+    assert task.posts() == 3
+    task.epoch = 1
+    second = task.run(prompts_of(3), reuse=False)
+    assert task.run(prompts_of(3), reuse=False) == second
+    assert second["manifest"] != first["manifest"]
+    assert task.posts() == 6
+
+
+def test_cleared_without_reuse_a_lost_answer_is_not_taken_for_the_one_before(storing, sandbox):
+    arguments = storing.arguments | {"own_folder": True, "reuse": False, "reconcile_timeout": 0.2}
+    storing.run(["a red bicycle"], **arguments)
+    (first,) = storing.manifest
+    storing.epoch = 1
+    lose(sandbox)
+    storing.run(["a red bicycle"], **arguments)
+    (second,) = storing.manifest
+    assert second["uris"] != first["uris"]
+    assert storing.credits() == 2
+
+
+def test_other_prompts_under_the_same_name_are_refused(task):
+    task.run(prompts_of(3))
+    error = task.fail(ClaidInputError, [*prompts_of(2), "another one"])
+    assert "reuse=False" in str(error)
+    assert task.posts() == 3
+
+
+def test_only_what_failed_is_sent_again(task, sandbox):
+    sandbox.fault("generate", "status", status=422, match="number 2", times=1)
+    task.fail(ClaidBatchError, prompts_of(5))
+    result = task.run(prompts_of(5))
+    assert (result["delivered"], result["credits"], task.credits()) == (5, 5, 5)
+    assert sorted(task.prompts_sent()) == sorted([*prompts_of(5), "picture number 2"])
+    assert task.manifest[2]["submissions"] == 1
+
+
+def test_what_was_paid_and_not_copied_is_copied(task, sandbox, monkeypatch):
+    publish = LocalFolder.publish
+
+    def full(folder, name, data, mime):
+        if "000001" in name:
+            raise OSError(28, "No space left on device")
+        return publish(folder, name, data, mime)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFolder, "publish", full)
+        error = task.fail(ClaidBatchUnfinishedError, prompts_of(3))
+    assert "1 of 3 items failed" in str(error)
+    (failed,) = (line for line in task.manifest if line["outcome"] == "failed")
+    assert (failed["index"], failed["credits"], failed["error"]["billed"]) == (1, 1, "yes")
+    assert "No space left" in failed["error"]["message"]
+    result = task.run(prompts_of(3))
+    assert (result["delivered"], result["credits"], task.posts()) == (3, 3, 3)
+    require_pictures(task.manifest)
+
+
+@pytest.mark.parametrize("submissions", [1, 2])
+def test_a_lost_answer_is_paid_again_only_if_that_was_allowed(task, sandbox, submissions):
+    lose(sandbox, match="number 1")
+    kind = ClaidBatchError if submissions == 1 else ClaidBatchUnfinishedError
+    task.fail(kind, prompts_of(3), max_submissions=submissions)
+    assert task.outcomes == ["delivered", "unknown", "delivered"]
+    assert task.manifest[1]["error"]["kind"] in {"ClaidUnknownOutcomeError", "ClaidLostAnswerError"}
+    if submissions == 1:
+        task.fail(ClaidBatchError, prompts_of(3))
+        assert (task.posts(), task.result["credits"], task.outcomes[1]) == (3, 3, "unknown")
+    else:
+        result = task.run(prompts_of(3), max_submissions=2)
+        assert (task.posts(), result["delivered"], result["credits"]) == (4, 3, 4)
+        assert task.manifest[1]["submissions"] == 2
+
+
+def test_answers_lost_for_good_are_not_paid_a_third_time_nor_do_they_stop_the_others(task, sandbox):
+    lose(sandbox, match="number 1", times=None)
+    for kind in (ClaidBatchUnfinishedError, ClaidBatchError, ClaidBatchError):
+        task.fail(kind, prompts_of(3), max_submissions=2)
+    assert sorted(task.prompts_sent()) == sorted([*prompts_of(3), "picture number 1"])
+    assert task.manifest[1]["credits"] == 2
+
+
+def test_many_that_an_earlier_attempt_has_lost_do_not_stop_the_rest(task, sandbox, monkeypatch):
+    """As after a kill: their requests were under way, and nothing may be sent for them any more."""
+    prompts = prompts_of(20)
+    lose(sandbox, times=14)
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module.Breaker, "cause", lambda *_: None)
+        task.fail(ClaidBatchError, prompts)
+    assert task.outcomes.count("unknown") == 14
+    (task.folder / f"claid-{KEY}.jsonl").unlink()
+    error = task.fail(ClaidBatchError, prompts)
+    assert "14 of 20 items failed" in str(error)
+    assert "stopped" not in str(error)
+    assert task.posts() == 20
+
+
+def test_pictures_of_a_lost_answer_are_found_in_the_items_own_folder(storing, sandbox):
+    lose(sandbox, times=3)
+    result = storing.run(prompts_of(6), own_folder=True, reconcile_timeout=5, **storing.arguments)
+    assert (result["delivered"], result["credits"], storing.credits(), storing.posts()) == (6, 6, 6, 6)
+    require_pictures(storing.manifest)
+
+
+def test_in_a_shared_folder_they_are_not_guessed_at(storing, sandbox):
+    lose(sandbox)
+    storing.fail(ClaidBatchError, prompts_of(3), reconcile_timeout=0.2, **storing.arguments)
+    assert sorted(storing.outcomes) == ["delivered", "delivered", "unknown"]
+
+
+def test_without_its_manifest_a_batch_pays_nothing_and_copies_nothing_anew(task, monkeypatch):
+    monkeypatch.setattr(writer, "SETTLE_EVERY", 0.0)
+    first = task.run(prompts_of(5))
+    assert (journal_of(task) / "settled").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in task.folder.glob("*.png")}
+    path_of(first["manifest"]).unlink()
+    assert task.run(prompts_of(5)) == first
+    assert task.posts() == 5
+    assert {path.name: path.stat().st_mtime_ns for path in task.folder.glob("*.png")} == before
+
+
+def test_without_its_records_what_is_in_the_manifest_is_not_paid_again(task):
+    first = task.run(prompts_of(5))
+    shutil.rmtree(journal_of(task))
+    assert task.run(prompts_of(5)) == first
+    assert task.posts() == 5
+
+
+def test_records_that_cannot_be_read_stop_all(task, sandbox):
+    lose(sandbox)
+    task.fail(ClaidBatchError, prompts_of(2))
+    (journal_of(task) / "000001").write_bytes(b"garbage")
+    task.fail(ClaidRecordsError, prompts_of(2))
+    assert task.posts() == 2
+
+
+def test_an_attempt_whose_records_are_busy_is_tried_again_by_airflow(task, monkeypatch):
+    def busy(*_):
+        raise StoreBusyError("the disk is on fire")
+
+    monkeypatch.setattr("airflow_provider_claid.delivery.backoff.STORE_PAUSE", 0.001)
+    monkeypatch.setattr(LocalObjects, "get", busy)
+    error = task.fail(ClaidNotSentError, prompts_of(2))
+    assert "on fire" in str(error)
+    assert task.posts() == 0
+
+
+def test_the_result_of_an_attempt_that_still_runs_is_waited_for(task, sandbox, monkeypatch):
+    """A worker that Airflow takes for dead goes on, while the retry has begun."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    monkeypatch.setattr(journal_module, "REFRESH_SECONDS", 0.05)
+    sandbox.change(latency=0.5)
+    with ThreadPoolExecutor(2) as pool:
+        attempts = [pool.submit(task.attempt(prompts_of(8))) for _ in range(2)]
+        results = [attempt.result() for attempt in attempts]
+    assert [result["delivered"] for result in results] == [8, 8]
+    assert (task.posts(), task.credits()) == (8, 8)
+    assert sorted(task.prompts_sent()) == prompts_of(8)
+    require_pictures(task.manifest)
+    assert add_up(task.result) == 8
+
+
+def test_an_intent_that_a_killed_attempt_left_open_is_given_up_at_last(task, configure, monkeypatch):
+    configure(request_timeout=1)
+    monkeypatch.setattr(ledger, "SPARE", 0.0)
+    submit = ledger.Ledger.submit
+
+    class Killed(BaseException):
+        pass
+
+    async def die(each, send, door):
+        await each._claim(door)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger.Ledger, "submit", lambda each, *given: (
+            die(each, *given) if each.identity.item == 1 else submit(each, *given)))  # fmt: skip
+        with pytest.raises(Killed):
+            task.run(prompts_of(3))
+    assert task.outcomes[1] == "unknown"
+    result = task.run(prompts_of(3), max_submissions=2)
+    assert (result["delivered"], task.posts()) == (3, 3)
+    assert task.manifest[1]["credits"] == 2

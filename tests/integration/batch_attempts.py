@@ -64,7 +64,7 @@ def attempt(run, prompts, arguments, seconds, trouble=0.0):
 
 
 def disturb(share):
-    """Let so many steps of the store of records fail, every other one of them after it was carried out."""
+    """Let so many steps of the stores fail, every other one of them after it was carried out."""
     luck = random.Random()
 
     def troubled(step):
@@ -77,8 +77,10 @@ def disturb(share):
 
         return taken
 
-    for name in ("create", "put", "get"):
-        setattr(objects.LocalObjects, name, troubled(getattr(objects.LocalObjects, name)))
+    steps = {objects.LocalObjects: "create put get", objects.StoreObjects: "create put get upload download"}
+    for kind, names in steps.items():
+        for name in names.split():
+            setattr(kind, name, troubled(getattr(kind, name)))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def server(tmp_path):
 
 
 @pytest.fixture
-def attempts(server, tmp_path):
+def attempts(server, bucket, tmp_path):
     extra = {"requests_per_second": 40, "requests_per_minute": 10_000, "request_timeout": 2}
     extra["storages"] = {"my-storage": f"file://{tmp_path}/storage/"}
     connection = {"conn_type": "claid", "host": server.url, "password": KEY, "extra": extra}
@@ -83,11 +83,19 @@ def prompts_of(run):
     return [f"picture {number} of {run}" for number in range(PROMPTS)]
 
 
-def manifest_of(run, folder):
-    key = Identity("shop", run, "batch").key()
-    lines = [json.loads(line) for line in (folder / f"claid-{key}.jsonl").read_text().splitlines()]
+def manifest_of(run, folder, bucket=None):
+    """Read the lines of a run's manifest, of which there must be one for each prompt, in order."""
+    uri = f"{folder}/claid-{Identity('shop', run, 'batch').key()}.jsonl"
+    lines = [json.loads(line) for line in content_of(uri, bucket).splitlines()]
     assert [line["index"] for line in lines] == list(range(PROMPTS))
     return lines
+
+
+def content_of(uri, bucket):
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(parts.path).read_bytes()
+    return bucket.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read()
 
 
 def billed_for(server):
@@ -101,11 +109,11 @@ def billed_for(server):
     return billed
 
 
-def require_readable(lines):
+def require_readable(lines, bucket=None):
     """Read every picture that the manifest hands on, each another one, and count them."""
     uris = [uri for line in lines if line["outcome"] == "delivered" for uri in line["uris"]]
     assert len(set(uris)) == len(uris)
     for uri in uris:
-        with Image.open(BytesIO(Path(urlsplit(uri).path).read_bytes())) as picture:
+        with Image.open(BytesIO(content_of(uri, bucket))) as picture:
             picture.load()
     return len(uris)

@@ -47,7 +47,7 @@ def test_with_a_folder_of_its_own_every_prompt_is_paid_once_and_delivered(attemp
         server.reset()
         run = f"seed-{seed}"
         states = to_its_end(attempts, run, arguments, random.Random(seed), whole)
-        lines = manifest_of(run, tmp_path / "records")
+        lines = manifest_of(run, f"file://{tmp_path}/records")
         assert Counter(line["outcome"] for line in lines) == {"delivered": PROMPTS}, (seed, states)
         assert require_readable(lines) == PROMPTS
         assert billed_for(server) == Counter(prompts_of(run)), (seed, states)
@@ -62,25 +62,29 @@ def test_with_a_folder_of_its_own_every_prompt_is_paid_once_and_delivered(attemp
     assert adopted > 0
 
 
+@pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_with_copies_and_one_submission_nothing_is_paid_twice_and_only_what_was_lost_is_missing(
-    attempts, server, tmp_path
+    attempts, server, bucket, tmp_path, place
 ):
-    arguments = {"save_to": f"file://{tmp_path}/pictures/"}
+    folder = f"file://{tmp_path}/pictures" if place == "folder" else f"s3://pictures/{tmp_path.name}"
+    arguments = {"save_to": f"{folder}/"}
+    if place == "bucket":
+        arguments |= {"storage_conn_id": "my_aws", "records_path": f"s3://my_aws@pictures/{tmp_path.name}/records/"}
     _, whole = attempts.make("whole", prompts_of("whole"), arguments)
     killed = unknown = 0
     for seed in range(1, KILLS + 1):
         server.reset()
         run = f"seed-{seed}"
         states = to_its_end(attempts, run, arguments, random.Random(seed), whole)
-        lines, billed = manifest_of(run, tmp_path / "pictures"), billed_for(server)
+        lines, billed = manifest_of(run, folder, bucket), billed_for(server)
         outcomes = Counter(line["outcome"] for line in lines)
         assert set(outcomes) <= {"delivered", "unknown"}, (seed, states)
-        assert require_readable(lines) == outcomes["delivered"]
+        assert require_readable(lines, bucket) == outcomes["delivered"]
         assert max(billed.values()) == 1, (seed, states, billed)
         assert outcomes["delivered"] <= billed.total() <= PROMPTS
         assert sum(line["credits"] for line in lines) == PROMPTS
         assert states[-1] == ("failed" if outcomes["unknown"] else "success")
         killed += states.count("killed")
         unknown += outcomes["unknown"]
-    print({"killed": killed, "unknown": unknown})
+    print(place, {"killed": killed, "unknown": unknown})
     assert killed > KILLS // 2

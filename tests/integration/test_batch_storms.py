@@ -26,8 +26,19 @@ MOST_ATTEMPTS = 30
 TROUBLE = 0.2
 PLACES = {
     "own_folder": {"output_folder": "storage://my-storage/shop/", "own_folder": True, "reconcile_timeout": 1.5},
-    "save_to": {"save_to": "file://{folder}/pictures/"},
+    "save_to": {"save_to": "{folder}/pictures/"},
+    "bucket": {
+        "save_to": "s3://pictures/{name}/",
+        "storage_conn_id": "my_aws",
+        "records_path": "s3://my_aws@pictures/{name}/records/",
+    },
 }
+
+
+def arguments_of(place, tmp_path):
+    names = {"folder": f"file://{tmp_path}", "name": tmp_path.name}
+    given = PLACES[place].items()
+    return {name: value.format(**names) if isinstance(value, str) else value for name, value in given}
 
 
 def brew(server, *, downloads):
@@ -49,23 +60,24 @@ def brew(server, *, downloads):
 
 @pytest.mark.parametrize("submissions", [1, 2])
 @pytest.mark.parametrize("place", PLACES)
-def test_nothing_is_lost_and_nothing_paid_more_often_than_allowed(attempts, server, tmp_path, place, submissions):
-    arguments = {name: str(value).format(folder=tmp_path) if isinstance(value, str) else value
-                 for name, value in PLACES[place].items()}  # fmt: skip
-    arguments["max_submissions"] = submissions
+def test_nothing_is_lost_and_nothing_paid_more_often_than_allowed(
+    attempts, server, bucket, tmp_path, place, submissions
+):
+    arguments = arguments_of(place, tmp_path) | {"max_submissions": submissions}
+    folder = arguments.get("save_to", f"file://{tmp_path}/records/").rstrip("/")
     ended = Counter()
     for storm in range(STORMS):
         server.reset()
-        brew(server, downloads=place == "save_to")
+        brew(server, downloads=place != "own_folder")
         run = f"storm-{place}-{submissions}-{storm}"
         states = []
         while not states or states[-1] == "retry":
             assert len(states) < MOST_ATTEMPTS, states
             states.append(attempts.make(run, prompts_of(run), arguments, trouble=TROUBLE)[0])
-        lines = manifest_of(run, tmp_path / ("pictures" if place == "save_to" else "records"))
+        lines = manifest_of(run, folder, bucket)
         outcomes, billed = Counter(line["outcome"] for line in lines), billed_for(server)
         assert set(outcomes) <= {"delivered", "unknown"}, (run, states, outcomes)
-        assert require_readable(lines) == outcomes["delivered"] >= PROMPTS // 2
+        assert require_readable(lines, bucket) == outcomes["delivered"] >= PROMPTS // 2
         for line in lines:
             assert billed[line["prompt"]] <= line["credits"] <= submissions, (run, line)
             assert billed[line["prompt"]] or line["outcome"] == "unknown", (run, line)

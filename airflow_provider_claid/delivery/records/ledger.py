@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -217,11 +218,16 @@ class Ledger:
         except asyncio.CancelledError:
             # It goes on in its thread, and would be waited for, and count as unknown, though nothing is sent for it.
             await asyncio.wait({claim}, timeout=WITHDRAW_WITHIN)
-            if claim.done() and not claim.cancelled() and claim.exception() is None and claim.result():
-                result = self._result("unbilled", None)
-                result = replace(result, billed="no", message="The task was stopped before its request left")
-                await self._end(intent, result, patience=0.0)
+            await self._withdraw(intent)
             raise
+
+    async def _withdraw(self, intent: Intent) -> None:
+        with suppress(ClaidError):
+            found = await self._step(self.records.read, intent.number)
+            if found is not None and found.intent.token == intent.token and found.result is None:
+                message = "The task was stopped before its request left"
+                result = Result(intent.token, "unbilled", "no", clock.now(), message=message)
+                await self._end(intent, result, patience=0.0)
 
     def _output(self, plan: Send) -> str | None:
         output = plan.request.output

@@ -306,6 +306,29 @@ def test_a_cancelled_request_is_recorded_as_unknown(job, sandbox):
     assert job.posts() == 1
 
 
+def test_an_interrupted_claim_is_taken_back(job, monkeypatch):
+    claim, begun = job.records.claim, []
+
+    def slow(intent):
+        begun.append(intent)
+        time.sleep(0.3)
+        return claim(intent)
+
+    async def interrupted():
+        task = asyncio.create_task(pay(job.account, job.order().ledger(job.account, job.records), first_try=True))
+        while not begun:
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job.records, "claim", slow)
+        sync.run(interrupted())
+    assert (job.states(), job.posts()) == (["unbilled"], 0)
+    assert job.pay().number == 2
+
+
 def test_a_store_that_fails_before_the_claim_lets_nothing_leave(job, monkeypatch):
     monkeypatch.setattr(generate_module, "MAX_TRIES", 2)
     monkeypatch.setattr(LocalObjects, "create", failing)

@@ -9,6 +9,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_claid.delivery.batch import run as run_module
+from airflow_provider_claid.delivery.records import objects
+from airflow_provider_claid.delivery.records.objects import LocalObjects
 from airflow_provider_claid.exceptions import (
     ClaidAuthenticationError,
     ClaidBatchError,
@@ -179,6 +181,23 @@ class TestExecutionTimeout:
         task.fail(ClaidBatchError, prompts_of(30))
         assert (task.result["delivered"], task.result["unknown"]) == (32 - sent, sent - 2)
         assert (task.posts(), len(set(task.prompts_sent()))) == (30, 30)
+
+    def test_in_the_middle_of_a_claim_it_leaves_nothing_that_would_be_waited_for(self, task, monkeypatch):
+        create = LocalObjects.create
+
+        def slow(objects, name, data):
+            time.sleep(0.4)
+            return create(objects, name, data)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(objects, "_proven", set())
+            patched.setattr(LocalObjects, "create", slow)
+            # Of the head, twice, and then the first claim.
+            self.timeout(task, prompts_of(4), 1.1)
+        assert (task.result["not_started"], task.posts()) == (4, 0)
+        started = time.monotonic()
+        assert task.run(prompts_of(4))["delivered"] == 4
+        assert time.monotonic() - started < 5
 
     @pytest.mark.parametrize("where", ["show", "order"])
     def test_wherever_it_strikes_it_is_heard(self, task, sandbox, monkeypatch, where):

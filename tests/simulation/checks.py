@@ -120,7 +120,7 @@ class Checks:
         if not uris:
             fail(f"{attempt.name} succeeded without a picture")
             return
-        self._check_times(attempt, result, done)
+        self._check_times(attempt, result, uris, done)
         attempt.uris = uris
         for uri in uris:
             sending = self._made(uri)
@@ -133,13 +133,14 @@ class Checks:
         if result.recorded and (sending := self._made(uris[0])):
             job.taken.setdefault(attempt.epoch, sending.prompt)
 
-    def _check_times(self, attempt: Any, result: Any, done: list[Any]) -> None:
+    def _check_times(self, attempt: Any, result: Any, uris: list[str], done: list[Any]) -> None:
         """Check how often an attempt says that its pictures may have been paid for."""
         job = attempt.job
         recorded = {each.token_and_number for each in job.history()}
-        # What it could not write down itself is not in the history.
-        last = attempt.ledger.last if attempt.ledger.last and not result.recorded else done[-1] if done else None
-        chain = job.chain(last.number).number if last else 0
+        chain = job.chain(done[-1].number).number if done else 0
+        if not result.recorded and (sending := self._made(uris[0])):
+            # What could not be recorded is not what the records end with.
+            chain = sending.chain
         # Not those of attempts that began meanwhile, or were deleted by a person.
         paid = [
             each

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 PER_SECOND, PER_MINUTE = 4, 120
 
@@ -32,6 +33,19 @@ def fixed_times(count: int, start: float) -> list[float]:
 def makespan(times: Sequence[float], latencies: Sequence[float]) -> float:
     """Return when the last picture is there, if the k-th admitted request takes the k-th latency."""
     return max(time + latency for time, latency in zip(times, latencies, strict=True))
+
+
+def reached(requests: Sequence[Mapping[str, Any]], per_second: int, per_minute: int) -> tuple[float, float]:
+    """
+    Return the seconds from the first to the last of the paid requests that a sandbox reports, and the ideal for them.
+
+    Both end with the last answer; the ideal takes the latencies by order of admission.
+    """
+    paid = sorted((each for each in requests if each["credits"]), key=lambda each: each["monotonic"])
+    latencies = [each["seconds"] for each in paid]
+    end = max(each["monotonic"] + each["seconds"] for each in paid)
+    best = makespan(sliding_times(len(paid), per_second, per_minute), latencies)
+    return end - paid[0]["monotonic"], best
 
 
 def jain(shares: Sequence[float]) -> float:

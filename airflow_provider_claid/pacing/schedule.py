@@ -131,7 +131,8 @@ class Schedule:
         if instead_of is not None:
             self._remove(instead_of)
         self._forget(now, pace)
-        self.guard = GUARD_START + (self.guard - GUARD_START) * GUARD_DECAY
+        # At any rate it takes as long to forget as at 4 a second.
+        self.guard = GUARD_START + (self.guard - GUARD_START) * GUARD_DECAY ** (4 / pace.per_second)
         self.widen(spread)
         fixed = self.window if self.window and self.window.holds(now) else None
         at = self._earliest_legal(max(now, self.closed_until), pace, fixed)

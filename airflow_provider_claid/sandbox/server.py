@@ -13,6 +13,7 @@ import uvicorn
 
 from airflow_provider_claid.sandbox.app import create_app
 from airflow_provider_claid.sandbox.faults import Fault
+from airflow_provider_claid.sandbox.report import NEWEST
 from airflow_provider_claid.sandbox.settings import DEFAULT_STORAGE, Settings, StorageTarget
 from airflow_provider_claid.sandbox.state import State
 from airflow_provider_claid.sandbox.wire import protocol_of
@@ -119,9 +120,9 @@ class SandboxServer:
         """Drop all fault rules."""
         self._in_loop(self.state.faults.clear)
 
-    def report(self) -> dict[str, Any]:
-        """Return what `GET /_sandbox/report` tells."""
-        return self._in_loop(self.state.describe)
+    def report(self, newest: int = NEWEST) -> dict[str, Any]:
+        """Return what `GET /_sandbox/report` tells, with the `newest` requests; it serves nothing meanwhile."""
+        return self._in_loop(lambda: self.state.describe(newest))
 
     def reset(self) -> None:
         """Forget counts, windows, faults and pictures; settings and storages stay."""

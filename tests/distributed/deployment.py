@@ -13,6 +13,7 @@ from typing import Any
 from airflow_provider_claid.sandbox.server import SandboxServer
 from tests.services.celery import CeleryAirflow
 from tests.services.postgres import PostgresServer
+from tests.services.processes import REPOSITORY
 from tests.services.redis import RedisServer
 
 HERE = Path(__file__).parent
@@ -43,6 +44,7 @@ def deployment(folder: Path, redis: RedisServer, postgres: PostgresServer) -> It
         home, environment = folder / "home", _connections(sandbox, redis)
         dags = home / "dags"
         shutil.copytree(HERE / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(REPOSITORY / "dags" / "claid_catalog.py", dags)
         urls = redis.url(), postgres.url(driver="psycopg")
         with CeleryAirflow(home, dags, *urls, environment, concurrency=CONCURRENCY) as airflow:
             yield Deployment(airflow, sandbox, shared)

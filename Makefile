@@ -21,7 +21,7 @@ help:
 	@echo "make integration  run the tests that need real stores, and install those (as root)"
 	@echo "make kills        kill the quickstart 50 times, each time followed by a rerun (about 6 minutes)"
 	@echo "make check        lint, types and import arrows"
-	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 85 minutes)"
+	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 110 minutes)"
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py

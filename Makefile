@@ -22,7 +22,7 @@ help:
 	@echo "make distributed  lose a Celery worker in the middle of a catalogue: PostgreSQL, Redis, two workers (about 8 minutes)"
 	@echo "make kills        kill the quickstart and batches 50 times, each time followed by reruns (about 15 minutes)"
 	@echo "make check        lint, types and import arrows"
-	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 85 minutes)"
+	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 110 minutes)"
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py

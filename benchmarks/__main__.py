@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: everything, one after another (about 85 minutes, most of it pacing in real time)."""
+"""`python -m benchmarks`: everything, one after another (about 110 minutes, most of it pacing in real time)."""
 
 from __future__ import annotations
 

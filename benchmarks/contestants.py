@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ async def ours(course: Course) -> Send:
     from airflow_provider_claid.delivery.generate import generate
     from airflow_provider_claid.pacing.schedule import Pace
 
+    if course.place:
+        # Like all other imports, before the start.
+        import_module("redis" if course.place.kind == "redis" else "psycopg")
     folder = course.folder / (f"pacing-{os.getpid()}" if course.place else "pacing")
     account = Account("benchmark", Endpoint(KEY, course.url, TIMEOUT), Pace(), folder, pacing_place=course.place)
     await ClaidClient(account.endpoint).storage_types()

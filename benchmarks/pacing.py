@@ -12,6 +12,7 @@ from benchmarks.contestants import CONTESTANTS
 from benchmarks.places import STORES
 from benchmarks.race import LATENCY, LONGEST, REQUESTS, START_OF_MINUTE, WORKERS, Result, Run, race
 from benchmarks.table import show
+from tests.services.processes import ServiceMissingError
 
 WINDOWS = ("sliding", "fixed")
 PROCESSES = (1, 4, 8)
@@ -37,15 +38,19 @@ def main(arguments: list[str] | None = None) -> None:
             for store in (chosen.stores if name == "ours" else ["sqlite"])
             for processes in chosen.processes
         ]
-        rows = [measured(run, chosen.keep) for run in runs]
+        rows = [row for run in runs if (row := measured(run, chosen.keep))]
         columns = (*COLUMNS[:6], "ratio to greedy", *COLUMNS[6:]) if window == "fixed" else COLUMNS
         show(f"Pacing, {window} windows", columns, rows, *notes(window))
 
 
-def measured(run: Run, keep: Path | None) -> tuple[object, ...]:
-    """Measure one run and return its row."""
+def measured(run: Run, keep: Path | None) -> tuple[object, ...] | None:
+    """Measure one run and return its row; None where the server of its store is not installed."""
     sys.stderr.write(f"{run} ...\n")
-    result = race(run, keep)
+    try:
+        result = race(run, keep)
+    except ServiceMissingError as missing:
+        sys.stderr.write(f"  left out: {missing}\n")
+        return None
     for error, count in Counter(result.errors).items():
         sys.stderr.write(f"  {count} times {error}\n")
     row = row_of(result)

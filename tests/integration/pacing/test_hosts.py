@@ -116,13 +116,13 @@ def test_a_look_up_blocks_no_loop(server, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_CLAID_DEFAULT", json.dumps({"conn_type": "claid", "password": KEY,
                        "extra": {"pacing_conn_id": "shared"}}))  # fmt: skip
     monkeypatch.setenv("AIRFLOW_CONN_SHARED", json.dumps(server.airflow_connection()))
-    real = ClaidHook.get_connection
+    look_up = ClaidHook.get_connection
 
-    def slow(*arguments):
+    def slow(conn_id):
         time.sleep(0.3)
-        return real(*arguments)
+        return look_up(conn_id)
 
-    monkeypatch.setattr(ClaidHook, "get_connection", slow)
+    monkeypatch.setattr(ClaidHook, "get_connection", staticmethod(slow))
 
     async def longest_pause():
         looking, longest = asyncio.create_task(ClaidHook().aaccount()), 0.0

@@ -6,7 +6,20 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from benchmarks import booking, client, copies, deferred, imports, pacing, records, sensing, task, triggerer
+from benchmarks import (
+    batch,
+    booking,
+    client,
+    copies,
+    deferred,
+    imports,
+    pacing,
+    planning,
+    records,
+    sensing,
+    task,
+    triggerer,
+)
 from benchmarks.table import load
 from tests.services.processes import ServiceMissingError
 
@@ -27,6 +40,8 @@ def main() -> None:
     imports.main()
     task.main()
     client.main()
+    batch.main([])
+    planning.main()
     booking.main()
     for measure in (sensing.main, copies.main, triggerer.main, records.main):
         try:

@@ -31,12 +31,12 @@ def test_the_first_booking_is_now(store):
 
 
 def test_bookings_are_spaced(store):
-    times = [store.book(Pace()).due for _ in range(8)]
+    times = [store.book(Pace()).at for _ in range(8)]
     assert all(abs(later - earlier - 0.2625) < 0.001 for earlier, later in pairwise(times))
 
 
 def test_the_minute_is_kept(store):
-    times = [store.book(Pace(per_second=1000, per_minute=5)).due for _ in range(6)]
+    times = [store.book(Pace(per_second=1000, per_minute=5)).at for _ in range(6)]
     assert times[5] - times[0] > 60.249
 
 
@@ -102,7 +102,7 @@ def test_accounts_do_not_see_each_other(where):
 def test_a_refused_second_widens_the_spacing(store):
     booking = store.book(Pace())
     store.refused(booking.at, Pace(), Quota(window=1, limit=4, remaining=-1, reset=1))
-    first, second = store.book(Pace()).due, store.book(Pace()).due
+    first, second = store.book(Pace()).at, store.book(Pace()).at
     assert second - first > 0.268
 
 

@@ -11,21 +11,18 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from airflow_provider_claid.api.errors import ClaidInputError, ClaidRecordsError
 from airflow_provider_claid.delivery.backoff import persistent
 from airflow_provider_claid.delivery.batch.entries import Entry, Known, fingerprint_of, head, packed, unpacked
+from airflow_provider_claid.delivery.batch.numbered import AT_ONCE, read_on
 from airflow_provider_claid.delivery.records.objects import RIGHTS, Objects, create_proven
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 
 MOST = 32
 """Entries of a segment at the most."""
-
-AT_ONCE = 16
-"""Segments that are asked for at once while the log is read."""
 
 REFRESH_SECONDS = 1.0
 """Seconds for which what other attempts have written is not asked for again."""
@@ -166,8 +163,7 @@ class Journal:
             while open_ones := [each for each in group if not self._is_answered(each)]:
                 entries = [each.entry for each in open_ones]
                 segment = self._last + 1
-                name = f"{self._key}/{_name(segment)}"
-                if not persistent(partial(self._objects.create, name, packed(entries))):
+                if not persistent(partial(self._objects.create, self._path(segment), packed(entries))):
                     # Another attempt's, or our own if the store has carried it out and answered badly.
                     entries = list(unpacked(self._existing(segment), self.where(_name(segment))))
                 self._take(segment, entries)
@@ -198,13 +194,8 @@ class Journal:
 
     def _read_on(self, at_once: int) -> Iterator[tuple[int, list[Entry]]]:
         """Read the segments that follow, up to the first that is not there; each is to be taken in."""
-        with ThreadPoolExecutor(at_once) as threads:
-            while True:
-                numbers = range(self._last + 1, self._last + 1 + at_once)
-                for number, raw in zip(numbers, threads.map(self._get, map(_name, numbers)), strict=True):
-                    if raw is None:
-                        return
-                    yield number, list(unpacked(raw, self.where(_name(number))))
+        for segment, raw in read_on(lambda number: self._objects.get(self._path(number)), self._last, at_once):
+            yield segment, list(unpacked(raw, self.where(_name(segment))))
 
     def _existing(self, segment: int) -> bytes:
         raw = self._get(_name(segment))
@@ -214,6 +205,9 @@ class Journal:
             )
             raise ClaidRecordsError(f"{message}. Nothing was sent")
         return raw
+
+    def _path(self, segment: int) -> str:
+        return f"{self._key}/{_name(segment)}"
 
     def _get(self, name: str) -> bytes | None:
         return persistent(partial(self._objects.get, f"{self._key}/{name}"))

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_claid.api.errors import ClaidContentFilteredError, ClaidError
+from airflow_provider_claid.api.errors import (
+    ClaidContentFilteredError,
+    ClaidError,
+    ClaidUndeliveredError,
+    ClaidUnknownOutcomeError,
+)
 from airflow_provider_claid.delivery import clock
 from airflow_provider_claid.delivery.batch.endings import Line, told
 from airflow_provider_claid.delivery.batch.rules import ending_of
@@ -44,7 +49,8 @@ def line_of(
 
 
 def line_without(item: Item, submissions: Sequence[Submission], error: ClaidError | None) -> Line:
-    """Describe an item without pictures: one that an error ended, or that was never begun."""
+    """Describe an item without pictures: one that an error ended, or a stop of the task, or that was never begun."""
+    error = error or _unfinished(submissions)
     paid = [each for each in submissions if each.billed != "no"]
     last = paid[-1] if paid else None
     return Line(
@@ -58,6 +64,16 @@ def line_without(item: Item, submissions: Sequence[Submission], error: ClaidErro
         submissions=len(paid),
         error=told(error) if error else None,
     )
+
+
+def _unfinished(submissions: Sequence[Submission]) -> ClaidError | None:
+    """Return why an item was not delivered that no error ended; None if nothing was sent for it."""
+    if any(each.delivered for each in submissions):
+        message = "The task ended before the pictures were brought to their place; a retry does that for nothing"
+        return ClaidUndeliveredError(message, billed="yes")
+    if any(each.state in {"open", "unknown"} for each in submissions):
+        return ClaidUnknownOutcomeError("The task ended before an answer came", billed="unknown")
+    return None
 
 
 def credits_of(submissions: Sequence[Submission]) -> int:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
 from airflow_provider_claid.delivery.backoff import persistent
+from airflow_provider_claid.delivery.batch.numbered import read_on
 from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.records.objects import StoreObjects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
@@ -122,8 +123,8 @@ class PartsSink:
             if persistent(partial(self._objects.download, self._name, Path(whole.name))):
                 with Path(whole.name).open("rb") as file:
                     yield from file
-        while (raw := persistent(partial(self._objects.get, self._part(self._parts + 1)))) is not None:
-            self._parts += 1
+        for number, raw in read_on(lambda number: self._objects.get(self._part(number)), self._parts):
+            self._parts = number
             yield from raw.splitlines(keepends=True)
 
     def append(self, lines: Sequence[bytes]) -> None:

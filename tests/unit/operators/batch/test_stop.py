@@ -57,7 +57,8 @@ def sluggish(sandbox, configure):
 def require_stopped(task, said):
     """Check that nothing left after the signal, and that all that had left is accounted for; return how many hung."""
     posts = [each["wall"] for each in task.report()["requests"] if each["method"] == "POST"]
-    assert max(posts) < said["at"] + 0.1
+    # At eight a second, thirty more would have left by the end.
+    assert max(posts) < said["at"] + 0.5
     assert said["took"] < 5
     assert said["kind"] == ClaidBatchUnfinishedError.__name__
     late = sum("late" in prompt for prompt in task.prompts_sent())
@@ -70,8 +71,9 @@ def test_nothing_leaves_any_more_answers_are_collected_and_the_rest_is_unknown(t
     said = stop_after(task, 9, sluggish)
     late = require_stopped(task, said)
     lines = task.manifest
-    unknown = {line["prompt"] for line in lines if line["outcome"] == "unknown"}
-    assert unknown == {prompt for prompt in task.prompts_sent() if "late" in prompt}
+    unknown = {line["prompt"]: line["error"]["billed"] for line in lines if line["outcome"] == "unknown"}
+    assert set(unknown.values()) == {"unknown"}
+    assert set(unknown) == {prompt for prompt in task.prompts_sent() if "late" in prompt}
     require_pictures([line for line in lines if line["outcome"] == "delivered"])
     sandbox.clear_faults()
     sandbox.change(latency=0)

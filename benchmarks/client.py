@@ -65,7 +65,7 @@ async def _compare(url: str, folder: Path, concurrency: int) -> list[tuple[objec
     account = Account("sqlite", Endpoint(KEY, url, 60.0), HUGE, folder)
     in_memory = Account("memory", account.endpoint, HUGE, folder)
     stores = [MemoryStore(), SQLiteStore(folder, account.name)]
-    pacer._stores[in_memory.name, folder] = stores[0]
+    pacer._stores[in_memory.name, folder, None] = stores[0]
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx.AsyncClient(base_url=url, headers=HEADERS, limits=limits, timeout=60.0) as bare:
         contestants: dict[str, Send] = {

@@ -97,7 +97,7 @@ class Deployment:
     def _process(self, kind: str) -> Process:
         skew = (2 * self._world.random.random() - 1) * SKEW
         process = Process(self._world, f"{kind}{next(self._numbers)}", skew)
-        pacer._stores[ACCOUNT, Path(process.name)] = FallbackStore(self._schedule, self._spare)
+        pacer._stores[ACCOUNT, Path(process.name), None] = FallbackStore(self._schedule, self._spare)
         transport = Transport(process, self.server, self.checks, self._scenario.weather.network)
         client._clients[process.loop] = httpx.AsyncClient(transport=transport, trust_env=False)
         return process
@@ -107,7 +107,7 @@ class Deployment:
         for process in self._world.processes:
             client._clients.pop(process.loop, None)
             pacer._pacers.pop(process.loop, None)
-            pacer._stores.pop((ACCOUNT, Path(process.name)), None)
+            pacer._stores.pop((ACCOUNT, Path(process.name), None), None)
 
 
 class Look:

@@ -152,7 +152,7 @@ async def _send(ways: list[str], places: dict[str, str], url: str, requests: int
         account = Account("records", Endpoint(KEY, url, 60.0), HUGE, Path(folder))
         found = {}
         for way in ways:
-            pacer._stores[account.name, account.pacing_dir] = MemoryStore()
+            pacer._stores[account.name, account.pacing_dir, None] = MemoryStore()
             reset(url)
             one = _one(account, SENDS[way], places)
             # Connections are open and the store of records is proven before anything is measured.

@@ -78,7 +78,9 @@ class Crew:
         """Cancel what is still under way: each notes in its record that its outcome is unknown."""
         rest = list(self._tasks)
         for task in rest:
-            task.cancel()
+            # Once: a second one would interrupt the note. Where the loop is closed, all have had theirs.
+            if not task.cancelling():
+                task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

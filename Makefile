@@ -19,7 +19,7 @@ help:
 	@echo "make test         run all tests that need no service"
 	@echo "make simulate     pay, crash and retry in virtual time, under 100,000 seeds (RUNS=, FIRST=; about 7 minutes)"
 	@echo "make integration  run the tests that need real stores, and install those (as root)"
-	@echo "make distributed  lose a Celery worker in the middle of a catalogue: PostgreSQL, Redis, two workers (about 8 minutes)"
+	@echo "make distributed  lose a Celery worker in the middle of a catalogue: PostgreSQL, Redis, two workers (about 5 minutes)"
 	@echo "make kills        kill the quickstart and batches 50 times, each time followed by reruns (about 15 minutes)"
 	@echo "make check        lint, types and import arrows"
 	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 110 minutes)"

@@ -16,6 +16,7 @@ from airflow_provider_claid.delivery import generate as generate_module
 from airflow_provider_claid.delivery import payment, pictures
 from airflow_provider_claid.delivery.records import ledger
 from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator
+from airflow_provider_claid.sandbox.server import SandboxServer
 from tests.unit.delivery.records.conftest import sandbox_root
 
 
@@ -25,6 +26,13 @@ def _short_pauses(monkeypatch):
     monkeypatch.setattr(pictures, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(ledger, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(payment, "LOOK_EVERY", 0.02)
+
+
+@pytest.fixture(scope="session")
+def _sandbox():
+    """Many pictures are asked for here, and nobody looks at them."""
+    with SandboxServer(latency=0, per_second=None, per_minute=None, plain=True, seed=1) as server:
+        yield server
 
 
 class TaskInstance(SimpleNamespace):

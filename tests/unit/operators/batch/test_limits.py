@@ -181,7 +181,7 @@ class TestExecutionTimeout:
         sent = task.posts()
         assert add_up(task.result) == 30
         assert (task.result["delivered"], task.result["unknown"]) == (2, sent - 2)
-        time.sleep(0.5)
+        time.sleep(0.3)
         assert task.posts() == sent
         sandbox.clear_faults()
         configure()

@@ -36,13 +36,11 @@ def stop_after(task, posts, prompts, **arguments):
     return json.loads(said)
 
 
-def outcomes_in(bucket, prefix):
-    """How items ended by the parts of a manifest that nobody has merged."""
-    found = bucket.list_objects_v2(Bucket="pictures", Prefix=prefix)["Contents"]
-    keys = [entry["Key"] for entry in found if ".jsonl.parts/" in entry["Key"]]
-    raw = b"".join(bucket.get_object(Bucket="pictures", Key=key)["Body"].read() for key in keys)
-    lines = map(json.loads, raw.splitlines())
-    return Counter({line["index"]: line["outcome"] for line in lines}.values())
+def lines_in(bucket, prefix):
+    """The lines of a manifest by its parts, which nobody has merged."""
+    found = bucket.list_objects_v2(Bucket="pictures", Prefix=f"{prefix}manifest.jsonl.parts/")["Contents"]
+    parts = [bucket.get_object(Bucket="pictures", Key=entry["Key"])["Body"].read() for entry in found]
+    return sorted(map(json.loads, b"".join(parts).splitlines()), key=lambda line: line["index"])
 
 
 @pytest.fixture
@@ -67,10 +65,18 @@ def require_stopped(task, said):
     return late
 
 
-def test_nothing_leaves_any_more_answers_are_collected_and_the_rest_is_unknown(task, sandbox, configure, sluggish):
-    said = stop_after(task, 9, sluggish)
-    late = require_stopped(task, said)
-    lines = task.manifest
+def test_nothing_leaves_any_more_answers_are_collected_and_the_rest_is_unknown(
+    task, sandbox, configure, bucket, sluggish
+):
+    """With the records and the manifest in a bucket, where each write takes longer."""
+    prefix = f"{task.folder.parent.name}/"
+    manifest_path = f"s3://my_aws@pictures/{prefix}manifest.jsonl"
+    arguments = {"records_path": f"s3://my_aws@pictures/{prefix}records/", "manifest_path": manifest_path}
+    late = require_stopped(task, stop_after(task, 9, sluggish, **arguments))
+    lines = lines_in(bucket, prefix)
+    assert Counter(line["outcome"] for line in lines) == {
+        name: task.result[name] for name in ("delivered", "unknown", "not_started")
+    }
     unknown = {line["prompt"]: line["error"]["billed"] for line in lines if line["outcome"] == "unknown"}
     assert set(unknown.values()) == {"unknown"}
     assert set(unknown) == {prompt for prompt in task.prompts_sent() if "late" in prompt}
@@ -78,14 +84,6 @@ def test_nothing_leaves_any_more_answers_are_collected_and_the_rest_is_unknown(t
     sandbox.clear_faults()
     sandbox.change(latency=0)
     configure()
-    task.fail(ClaidBatchError, sluggish)
+    task.fail(ClaidBatchError, sluggish, **arguments)
     assert Counter(task.prompts_sent()) == Counter(sluggish)
     assert (task.result["delivered"], task.result["unknown"]) == (60 - late, late)
-
-
-def test_so_it_is_where_everything_is_in_a_bucket(task, bucket, sluggish):
-    prefix = f"{task.folder.parent.name}/"
-    said = stop_after(task, 9, sluggish, save_to=f"s3://my_aws@pictures/{prefix}")
-    require_stopped(task, said)
-    ended = {name: said["result"][name] for name in ("delivered", "unknown", "not_started")}
-    assert outcomes_in(bucket, prefix) == ended

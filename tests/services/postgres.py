@@ -44,6 +44,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Make a new cluster and start it. Raises `ServiceMissingError` where it is not installed."""
+        assert self._process is None, "it runs already"
         programs = _programs()
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))

@@ -42,6 +42,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start a new, empty server. Raises `ServiceMissingError` where it is not installed."""
+        assert self._process is None, "it runs already"
         program = shutil.which("redis-server")
         if program is None:
             raise ServiceMissingError("redis-server not found: run python scripts/services.py")

@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_claid.hooks.claid import ClaidHook
 from airflow_provider_claid.sandbox.server import SandboxServer
 from tests.conftest import KEY
-from tests.integration.conftest import started
+from tests.integration.pacing.conftest import running
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
 
@@ -102,7 +102,7 @@ def test_hosts_count_their_credits_together(hosts, server):
 
 @pytest.mark.parametrize("kind", [RedisServer, PostgresServer])
 def test_a_server_that_dies_in_the_middle_slows_down_and_stops_nothing(hosts, kind):
-    with started(kind()) as own, SandboxServer(latency=0.1, per_second=20, per_minute=600, seed=3) as sandbox:
+    with running(kind()) as own, SandboxServer(latency=0.1, per_second=20, per_minute=600, seed=3) as sandbox:
         done, log = hosts(sandbox.url, own, 3, 40, own.kill)
         totals = sandbox.report()["totals"]
         assert done == [[40, 0]] * 3

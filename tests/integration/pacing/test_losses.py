@@ -16,7 +16,7 @@ from airflow_provider_claid.pacing.fallback import FallbackStore
 from airflow_provider_claid.pacing.schedule import MINUTE, Pace
 from airflow_provider_claid.pacing.store import MemoryStore, StoreError
 from tests.integration.conftest import started
-from tests.integration.pacing.conftest import place_of
+from tests.integration.pacing.conftest import place_of, running
 from tests.integration.pacing.relay import Relay
 from tests.pacing_stores import Where
 from tests.services.postgres import PostgresServer
@@ -133,7 +133,7 @@ def test_an_answer_of_redis_that_was_lost_is_asked_for_again_and_counts_once(red
 
 @pytest.mark.parametrize("lags", [False, True])
 def test_a_failover_to_a_replica(lags):
-    with started(RedisServer()) as first, Relay(first.port) as relay:
+    with running(RedisServer()) as first, Relay(first.port) as relay:
         second = RedisServer(["--replicaof", f"127.0.0.1 {first.port}", "--replica-serve-stale-data", "yes"])
         second.password = first.password
         with second:
@@ -158,7 +158,7 @@ def test_a_failover_to_a_replica(lags):
 
 
 def test_a_replica_that_was_not_promoted_is_not_used_and_left_again():
-    with started(RedisServer()) as first, Relay(first.port) as relay:
+    with running(RedisServer()) as first, Relay(first.port) as relay:
         second = RedisServer(["--replicaof", f"127.0.0.1 {first.port}"])
         second.password = first.password
         with second:
@@ -171,7 +171,7 @@ def test_a_replica_that_was_not_promoted_is_not_used_and_left_again():
 
 
 def test_a_failover_to_a_server_that_has_nothing_and_another_clock(kind, monkeypatch):
-    with started(kind()) as first, kind() as second, Relay(first.port) as relay:
+    with running(kind()) as first, kind() as second, Relay(first.port) as relay:
         second_place = place_of(second.airflow_connection())
         place = replace(second_place, port=relay.port, password=first.password)
         store = Where("account", place=place).open()

@@ -16,8 +16,7 @@ from airflow_provider_claid.pacing.budget import Spend
 from airflow_provider_claid.pacing.schedule import Pace
 from airflow_provider_claid.pacing.store import StoreError
 from tests.conftest import self_signed
-from tests.integration.conftest import started
-from tests.integration.pacing.conftest import place_of
+from tests.integration.pacing.conftest import place_of, running
 from tests.integration.pacing.test_losses import seconds_of
 from tests.pacing_stores import Load, Where, assert_paced, in_processes
 from tests.services.postgres import PostgresServer
@@ -74,7 +73,7 @@ def test_a_redis_that_sleeps_long_is_not_waited_for(redis_server, in_redis):
 
 
 def test_a_frozen_redis_is_not_waited_for():
-    with started(RedisServer()) as server:
+    with running(RedisServer()) as server:
         store = Where("account", place=place_of(server.airflow_connection())).open()
         store.book(Pace())
         server.freeze()
@@ -148,7 +147,7 @@ def test_a_statement_timeout_is_told(in_postgres, monkeypatch):
 
 
 def test_a_row_that_was_evicted_is_made_again():
-    with started(RedisServer(["--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru"])) as server:
+    with running(RedisServer(["--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru"])) as server:
         where = Where("account", place=place_of(server.airflow_connection()))
         store, client = where.open(), server.client()
         first = store.book(ONE_A_MINUTE, spend=Spend(2, 9))
@@ -160,7 +159,7 @@ def test_a_row_that_was_evicted_is_made_again():
 
 
 def test_a_redis_without_memory_left_is_told():
-    with started(RedisServer(["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"])) as server:
+    with running(RedisServer(["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"])) as server:
         store = Where("account", place=place_of(server.airflow_connection())).open()
         assert "maxmemory" in seconds_of(store.book, Pace())[1]
 
@@ -215,7 +214,7 @@ def test_many_processes_make_the_table_at_once(postgres_server):
 
 
 def test_redis_over_tls(certificate):
-    with started(RedisServer(certificate=certificate)) as server:
+    with running(RedisServer(certificate=certificate)) as server:
         place = place_of(server.airflow_connection())
         assert Where("account", place=place).open().book(Pace()).at > 0
         unchecked = replace(place, options=(("ssl", True), ("ssl_cert_reqs", "required")))
@@ -224,7 +223,7 @@ def test_redis_over_tls(certificate):
 
 
 def test_postgres_over_tls(certificate):
-    with started(PostgresServer(certificate=certificate)) as server:
+    with running(PostgresServer(certificate=certificate)) as server:
         checked = server.airflow_connection(sslmode="verify-full", sslrootcert=str(certificate))
         store = Where("account", place=place_of(checked)).open()
         store.book(Pace())
@@ -234,7 +233,7 @@ def test_postgres_over_tls(certificate):
 
 
 def test_a_redis_cluster():
-    with started(RedisServer(cluster=True)) as server:
+    with running(RedisServer(cluster=True)) as server:
         place = place_of(server.airflow_connection(cluster=True))
         where = Where("account", place=place)
         assert place.cluster

@@ -88,7 +88,7 @@ def test_four_hosts_are_never_refused(hosts, server, window):
     assert totals["accepted"] == 100
     # None on a quiet machine; a stalled one may be late now and then. Without a common schedule it is some 200.
     assert totals["refused"]["total"] <= 10
-    assert took < 30
+    assert took < 90
     assert server.password not in log
 
 

@@ -217,7 +217,8 @@ def test_progress_is_logged_and_measured(task, sandbox, monkeypatch, caplog):
         task.run(prompts_of(4))
     shown = [record.getMessage() for record in caplog.records if "items are done" in record.getMessage()]
     assert len(shown) >= 3
-    assert "0 of 4 items are done (0%), 4 under way" in shown[1]
+    # When all four have left depends on how fast the disk is.
+    assert any("0 of 4 items are done (0%), 4 under way" in each for each in shown[:-1])
     assert "4 of 4 items are done (100%), 0 under way" in shown[-1]
     assert "4 delivered of 4 items for 4 credits" in shown[-1]
     assert gauges["claid.batch.done"][-1] == 4

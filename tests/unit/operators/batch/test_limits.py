@@ -178,16 +178,16 @@ class TestExecutionTimeout:
             )
 
         self.timeout(task, prompts_of(30), is_well_under_way)
-        sent = task.posts()
-        assert add_up(task.result) == 30
-        assert (task.result["delivered"], task.result["unknown"]) == (2, sent - 2)
+        lost = task.result["unknown"]
+        assert (task.result["delivered"], add_up(task.result)) == (2, 30)
         time.sleep(0.3)
-        assert task.posts() == sent
+        # One that was interrupted at the door may never have reached Claid: nobody can tell.
+        assert lost - 1 <= task.posts() - 2 <= lost
         sandbox.clear_faults()
         configure()
         task.fail(ClaidBatchError, prompts_of(30))
-        assert (task.result["delivered"], task.result["unknown"]) == (32 - sent, sent - 2)
-        assert (task.posts(), len(set(task.prompts_sent()))) == (30, 30)
+        assert (task.result["delivered"], task.result["unknown"]) == (30 - lost, lost)
+        assert 29 <= task.posts() == len(set(task.prompts_sent())) <= 30
 
     def test_while_pictures_are_copied_it_leaves_them_to_a_retry(self, task, monkeypatch):
         publish, copying = LocalFolder.publish, threading.Barrier(3)

@@ -81,9 +81,7 @@ def simulate(pace: Pace, workers: int, round_trip: float, count: int) -> Outcome
     seen = [0] * workers
     for worker in range(workers):
         later(luck.random() * round_trip, worker, "step", 0, None)
-    while left or events:
-        if not events:
-            break
+    while events:
         now, _, worker, what, base, at = heapq.heappop(events)
         there_and_back = round_trip * luck.uniform(0.5, 1.5)
         if what == "step":

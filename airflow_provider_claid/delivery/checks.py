@@ -19,6 +19,7 @@ from airflow_provider_claid.api.models import GenerateRequest
 
 OnFiltered = Literal["fail", "skip", "keep"]
 ON_FILTERED: tuple[OnFiltered, ...] = ("fail", "skip", "keep")
+ON_BAD_ROW = ("fail", "skip")
 _SAFE_NAME = re.compile(r"[^\W_][\w .+@=,~-]{0,159}")
 
 
@@ -110,6 +111,12 @@ def check_name(filename: str, field: str = "filename") -> str:
         accepted = "1 to 160 letters, digits, spaces and .+@=,~_-, beginning with a letter or digit"
         raise ClaidInputError(field, f"{filename!r:.80}", accepted, "Folders go into save_to.")
     return stem
+
+
+def check_on_bad_row(value: Any) -> None:
+    """Check what a bad row of a batch is to do."""
+    if value not in ON_BAD_ROW:
+        raise ClaidInputError("on_bad_row", f"{value!r:.40}", " or ".join(map(repr, ON_BAD_ROW)))
 
 
 def split_file(uri: str, field: str, end: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from airflow_provider_claid.delivery.checks import (
     ON_FILTERED,
     Target,
     check_name,
+    check_on_bad_row,
     check_request,
     parse_target,
     split_file,
@@ -95,8 +96,7 @@ def check_batch_literals(operator: ClaidGenerateBatchOperator) -> None:
     if prompts is not Later:
         require_place(operator)
         _check_prompts(prompts)
-    if operator.on_bad_row not in {"fail", "skip"}:
-        raise ClaidInputError("on_bad_row", f"{operator.on_bad_row!r:.40}", "'fail' or 'skip'")
+    check_on_bad_row(operator.on_bad_row)
     if operator.deduplicate not in (True, False):
         raise ClaidInputError("deduplicate", f"{operator.deduplicate!r:.40}", "True or False")
     if operator.max_credits is not None and not _is_count(operator.max_credits, 1):

@@ -21,6 +21,7 @@ from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.postgres import PostgresStore
 from airflow_provider_claid.pacing.redis import RedisStore
 from airflow_provider_claid.pacing.schedule import Pace
+from airflow_provider_claid.pacing.shared import SharedStore
 from airflow_provider_claid.pacing.slot import Slot
 from airflow_provider_claid.pacing.sqlite import SQLiteStore, spare_folders
 from airflow_provider_claid.pacing.store import Booking, MemoryStore, Store
@@ -161,8 +162,10 @@ def _used_up(limit: RateLimit) -> Quota | None:
 
 def _said(limit: RateLimit) -> Quota | None:
     """Return what an answer says of the minute, or of a window that it says is used up."""
-    if limit.remaining is None or limit.remaining <= 0:
-        return None if limit.remaining is None else _used_up(limit)
+    if limit.remaining is None:
+        return None
+    if limit.remaining <= 0:
+        return _used_up(limit)
     if limit.window == WINDOW and limit.limit is not None and limit.reset is not None:
         return Quota(WINDOW, limit.limit, limit.remaining, limit.reset)
     return None
@@ -200,8 +203,12 @@ def store_of(account: str, folder: Path, place: Place | None) -> Store:
     here = host_store(account, folder)
     if place is None:
         return here
-    shared = RedisStore if place.kind == "redis" else PostgresStore
-    return FallbackStore(shared(place, account), here)
+    return FallbackStore(shared_store(place, account), here)
+
+
+def shared_store(place: Place, account: str) -> SharedStore:
+    """Make the store of several hosts."""
+    return (RedisStore if place.kind == "redis" else PostgresStore)(place, account)
 
 
 def host_store(account: str, folder: Path) -> Store:

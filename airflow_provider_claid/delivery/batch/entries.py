@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
-from airflow_provider_claid.delivery.records.submission import SCHEMA, Intent, Result, Submission
+from airflow_provider_claid.delivery.records.submission import SCHEMA, Intent, Result, Submission, require_schema
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,9 @@ class Entry:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        part = {"intent": self.intent.to_json()} if self.intent else {}
-        return (
-            {"item": self.item, "number": self.number}
-            | part
-            | ({"result": self.result.to_json()} if self.result else {})
-        )
+        parts = {"intent": self.intent, "result": self.result}
+        told = {name: part.to_json() for name, part in parts.items() if part is not None}
+        return {"item": self.item, "number": self.number} | told
 
 
 def packed(entries: Iterable[Entry]) -> bytes:
@@ -112,8 +109,7 @@ def fingerprint_of(raw: bytes | None, where: str) -> str:
     """Read the fingerprint of the batch that is recorded there."""
     try:
         value = json.loads(raw or b"")
-        if value["schema"] != SCHEMA:
-            raise ValueError(f"schema {value['schema']!r}; this version reads {SCHEMA}")
+        require_schema(value)
         return str(value["fingerprint"])
     except (LookupError, TypeError, ValueError) as fault:
         message = f"The record {where} of a batch cannot be read ({fault}). Restore it; nothing is sent"

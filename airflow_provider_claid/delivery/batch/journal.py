@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
-from airflow_provider_claid.api.errors import ClaidInputError, ClaidRecordsError
+from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.backoff import persistent
 from airflow_provider_claid.delivery.batch.entries import Entry, Known, fingerprint_of, head, packed, unpacked
-from airflow_provider_claid.delivery.batch.numbered import AT_ONCE, read_on
-from airflow_provider_claid.delivery.records.objects import RIGHTS, Objects, create_proven
+from airflow_provider_claid.delivery.batch.numbered import AT_ONCE, numbered, read_on
+from airflow_provider_claid.delivery.records.objects import Objects, create_proven, unreadable
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 
 MOST = 32
@@ -165,7 +165,7 @@ class Journal:
                 segment = self._last + 1
                 if not persistent(partial(self._objects.create, self._path(segment), packed(entries))):
                     # Another attempt's, or our own if the store has carried it out and answered badly.
-                    entries = list(unpacked(self._existing(segment), self.where(_name(segment))))
+                    entries = list(unpacked(self._existing(segment), self.where(numbered(segment))))
                 self._take(segment, entries)
         except Exception as cause:  # noqa: BLE001 - each of those who wait raises it
             for each in group:
@@ -190,24 +190,21 @@ class Journal:
             for entry in entries:
                 self._items = max(self._items, entry.item + 1)
                 if not unless(entry.item):
-                    self._known.add(entry, segment, self.where(_name(segment)))
+                    self._known.add(entry, segment, self.where(numbered(segment)))
 
     def _read_on(self, at_once: int) -> Iterator[tuple[int, list[Entry]]]:
         """Read the segments that follow, up to the first that is not there; each is to be taken in."""
         for segment, raw in read_on(lambda number: self._objects.get(self._path(number)), self._last, at_once):
-            yield segment, list(unpacked(raw, self.where(_name(segment))))
+            yield segment, list(unpacked(raw, self.where(numbered(segment))))
 
     def _existing(self, segment: int) -> bytes:
-        raw = self._get(_name(segment))
+        raw = self._get(numbered(segment))
         if raw is None:
-            message = (
-                f"The record {self.where(_name(segment))} is there and cannot be read: it needs the rights {RIGHTS}"
-            )
-            raise ClaidRecordsError(f"{message}. Nothing was sent")
+            raise unreadable(self.where(numbered(segment)))
         return raw
 
     def _path(self, segment: int) -> str:
-        return f"{self._key}/{_name(segment)}"
+        return f"{self._key}/{numbered(segment)}"
 
     def _get(self, name: str) -> bytes | None:
         return persistent(partial(self._objects.get, f"{self._key}/{name}"))
@@ -253,7 +250,3 @@ def another_batch(where: str, recorded: str, fingerprint: str) -> ClaidInputErro
         "the prompts that this batch was begun with",
         "Restore them; or give this batch another manifest_path, or reuse=False, to begin anew and pay for all.",
     )
-
-
-def _name(segment: int) -> str:
-    return f"{segment:06d}"

@@ -11,6 +11,11 @@ from airflow_provider_claid.delivery.backoff import persistent
 AT_ONCE = 16
 
 
+def numbered(number: int) -> str:
+    """Return the name of an object by its number, such that names sort as numbers do."""
+    return f"{number:06d}"
+
+
 def read_on(get: Callable[[int], bytes | None], last: int, at_once: int = AT_ONCE) -> Iterator[tuple[int, bytes]]:
     """
     Yield the numbers behind `last`, up to the first that is not there, each with what `get` has for it. Blocks.

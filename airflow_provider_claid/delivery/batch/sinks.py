@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
 from airflow_provider_claid.delivery.backoff import persistent
-from airflow_provider_claid.delivery.batch.numbered import read_on
+from airflow_provider_claid.delivery.batch.numbered import numbered, read_on
 from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.records.objects import StoreObjects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
@@ -140,4 +140,4 @@ class PartsSink:
         self._parts = 0
 
     def _part(self, number: int) -> str:
-        return f"{self._name}.parts/{number:06d}"
+        return f"{self._name}.parts/{numbered(number)}"

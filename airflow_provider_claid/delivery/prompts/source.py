@@ -11,21 +11,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from airflow_provider_claid.api.errors import ClaidInputError
-from airflow_provider_claid.delivery.checks import check_request
+from airflow_provider_claid.delivery.checks import check_on_bad_row, check_request
 from airflow_provider_claid.delivery.prompts.fetch import PromptFile, fetch, prompt_file
 from airflow_provider_claid.delivery.prompts.formats import READERS, require_pyarrow
 from airflow_provider_claid.delivery.prompts.rows import FIELD, Defaults, Item, Row, check_columns, item_of, row_of
 from airflow_provider_claid.delivery.prompts.tally import Scan, Tally
 
-__all__ = ["ON_BAD_ROW", "Defaults", "Item", "OnBadRow", "Scan", "Source", "prompt_file", "source_of"]
+__all__ = ["Defaults", "Item", "Scan", "Source", "prompt_file", "source_of"]
 
 log = logging.getLogger(__name__)
 
-OnBadRow = Literal["fail", "skip"]
-ON_BAD_ROW: tuple[OnBadRow, ...] = ("fail", "skip")
 _SHOWN = 10
 """Bad rows that an error, or the log, tells of one by one."""
 
@@ -45,8 +43,7 @@ def source_of(
 
     `prompts` is a list of texts and mappings, or the URI of a prompt file, reached by a connection that was looked up.
     """
-    if on_bad_row not in ON_BAD_ROW:
-        raise ClaidInputError("on_bad_row", f"{on_bad_row!r:.40}", " or ".join(map(repr, ON_BAD_ROW)))
+    check_on_bad_row(on_bad_row)
     images, scale = defaults.number_of_images, defaults.guidance_scale
     check_request("any prompt", images, scale, defaults.output, output_name=output_name)
     read = tuple(prompts) if isinstance(prompts, list | tuple) else prompt_file(prompts, storage_conn_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidRecordsError
 from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.store_errors import (
     StoreBusyError,
@@ -64,6 +64,12 @@ def create_proven(objects: Objects, name: str, data: bytes) -> bool:
         raise ClaidConfigurationError(FIELD, came, "a store that refuses a second create", fix)
     _proven.add(objects.uri)
     return True
+
+
+def unreadable(where: str) -> ClaidRecordsError:
+    """Return the error for a record that could not be created because it is there, and yet cannot be read."""
+    message = f"The record {where} is there and cannot be read: it needs the rights {RIGHTS}. Nothing was sent"
+    return ClaidRecordsError(message)
 
 
 _proven: set[str] = set()

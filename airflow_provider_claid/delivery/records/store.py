@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
-from airflow_provider_claid.delivery.records.objects import RIGHTS, Objects, create_proven
+from airflow_provider_claid.delivery.records.objects import Objects, create_proven, unreadable
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 
@@ -67,8 +67,7 @@ class ObjectRecords:
         if not create_proven(self._objects, name, data):
             found = self.read(intent.number)
             if found is None:
-                message = f"The record {self.where(intent.number)} is there and cannot be read: it needs the rights"
-                raise ClaidRecordsError(f"{message} {RIGHTS}. Nothing was sent")
+                raise unreadable(self.where(intent.number))
             # A create that the store has carried out and answered badly is refused when it is tried again.
             return found.intent.token == intent.token
         return True

@@ -79,7 +79,7 @@ class Intent:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Intent:
         """Read what `to_json` wrote; raises a kind of LookupError, TypeError or ValueError for anything else."""
-        _require_schema(value)
+        require_schema(value)
         return cls(
             _identity(value),
             int(value["number"]),
@@ -128,7 +128,7 @@ class Result:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Result:
         """Read what `to_json` wrote; raises a kind of LookupError, TypeError or ValueError for anything else."""
-        _require_schema(value)
+        require_schema(value)
         if value["outcome"] not in get_args(Outcome) or value["billed"] not in get_args(Billed):
             raise ValueError(f"outcome {value['outcome']!r}, billed {value['billed']!r}")
         return cls(
@@ -216,7 +216,8 @@ def _identity(value: Mapping[str, Any]) -> Identity:
     return Identity(*names, int(value["map_index"]), None if item is None else int(item))
 
 
-def _require_schema(value: Mapping[str, Any]) -> None:
+def require_schema(value: Mapping[str, Any]) -> None:
+    """Raise a LookupError or ValueError for what another version wrote."""
     if value["schema"] != SCHEMA:
         raise ValueError(f"schema {value['schema']!r}; this version reads {SCHEMA}")
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from airflow_provider_claid.pacing.budget import Spend
 from airflow_provider_claid.pacing.schedule import Pace
-from benchmarks.places import STORES, Where, place
+from benchmarks.places import STORES, place
 from benchmarks.table import show
+from tests.pacing_stores import Where
 from tests.services.processes import ServiceMissingError
 
 STEPS = 300
@@ -54,7 +55,7 @@ def measured(store: str, processes: int, pause: float, *, spend: bool) -> list[f
     """Return what each booking of all processes took, in milliseconds."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="claid-benchmark-") as folder, place(store) as server:
-        where = Where(Path(folder), server)
+        where = Where("benchmark", Path(folder), server)
         _fill(where)
         barrier, results = context.Barrier(processes), context.Queue()
         arguments = (where, pause, Spend(1, 1_000_000) if spend else None, barrier, results)

@@ -4,32 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from airflow_provider_claid.pacing.place import Place
-from airflow_provider_claid.pacing.postgres import PostgresStore
-from airflow_provider_claid.pacing.redis import RedisStore
-from airflow_provider_claid.pacing.sqlite import SQLiteStore
-from airflow_provider_claid.pacing.store import ScheduleStore
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
 
 STORES = ("sqlite", "redis", "postgres")
-
-
-@dataclass(frozen=True)
-class Where:
-    """The schedule of one account, which each process opens for itself."""
-
-    folder: Path
-    place: Place | None = None
-
-    def open(self) -> ScheduleStore:
-        """Open it."""
-        if self.place is None:
-            return SQLiteStore(self.folder, "benchmark")
-        return (RedisStore if self.place.kind == "redis" else PostgresStore)(self.place, "benchmark")
 
 
 @contextmanager

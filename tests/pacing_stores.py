@@ -11,9 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from airflow_provider_claid.pacing.budget import BudgetError, Spend
+from airflow_provider_claid.pacing.pacer import shared_store
 from airflow_provider_claid.pacing.place import Place
-from airflow_provider_claid.pacing.postgres import PostgresStore
-from airflow_provider_claid.pacing.redis import RedisStore
 from airflow_provider_claid.pacing.schedule import MINUTE, Pace
 from airflow_provider_claid.pacing.sqlite import SQLiteStore
 from airflow_provider_claid.pacing.store import MemoryStore
@@ -32,7 +31,7 @@ class Where:
     def open(self):
         """Return a client of its own; of a memory, the only one."""
         if self.place is not None:
-            return (RedisStore if self.place.kind == "redis" else PostgresStore)(self.place, self.account)
+            return shared_store(self.place, self.account)
         if self.folder is not None:
             return SQLiteStore(self.folder, self.account)
         return _memories.setdefault(self.account, MemoryStore())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections import Counter
 from io import BytesIO
@@ -17,42 +16,18 @@ from PIL import Image
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.sandbox.server import SandboxServer
 from tests.conftest import KEY
+from tests.integration.told import NEVER, Told
 
-NEVER = 600.0
 PROMPTS = 24
 
 
-class Attempts:
-    """Attempts at batches in processes that can be killed, started by one that has imported Airflow."""
-
-    def __init__(self, environment, log):
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("batch_attempts.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=environment,
-        )
-        self._read("ready")
+class Attempts(Told):
+    """Attempts at batches."""
 
     def make(self, run, prompts, arguments, seconds=NEVER, trouble=0.0):
         """Make one attempt; return how it ended and how long it took."""
         wish = {"run": run, "prompts": prompts, "arguments": arguments, "seconds": seconds, "trouble": trouble}
-        self._process.stdin.write(json.dumps(wish) + "\n")
-        self._process.stdin.flush()
-        _, state, took = self._read("ENDED").split()
-        return state, float(took)
-
-    def _read(self, start):
-        for line in self._process.stdout:
-            if line.startswith(start):
-                return line
-        raise AssertionError("the process of the attempts has ended")
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait(60)
+        return self.tell(json.dumps(wish))
 
 
 @pytest.fixture
@@ -74,7 +49,7 @@ def attempts(server, bucket, tmp_path):
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
     }
     with (tmp_path / "attempts.log").open("w") as log:
-        running = Attempts(environment, log)
+        running = Attempts("batch_attempts.py", environment, log)
         yield running
         running.close()
 

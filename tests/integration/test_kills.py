@@ -5,53 +5,27 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from airflow_provider_claid.sandbox.server import SandboxServer
 from tests.conftest import KEY
+from tests.integration.told import NEVER, Told
 
 pytestmark = pytest.mark.timeout(900)
 
 KILLS = int(os.environ.get("KILLS", "15"))
-NEVER = 600.0
 
 
-class Quickstart:
-    """Runs of the quickstart in processes that can be killed, started by one that has imported Airflow."""
-
-    def __init__(self, environment, log):
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("quickstart.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=environment,
-        )
-        self._read("ready")
+class Quickstart(Told):
+    """Runs of the quickstart."""
 
     def run(self, number, seconds=NEVER):
         """Run it with the date of this number, for so many seconds; return its state and how long it took."""
         date = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number)
-        self._process.stdin.write(f"{date.isoformat()} {seconds}\n")
-        self._process.stdin.flush()
-        _, state, took = self._read("ENDED").split()
-        return state, float(took)
-
-    def _read(self, start):
-        for line in self._process.stdout:
-            if line.startswith(start):
-                return line
-        raise AssertionError("the quickstart's process has ended")
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait(60)
+        return self.tell(f"{date.isoformat()} {seconds}")
 
 
 @pytest.fixture
@@ -72,7 +46,7 @@ def quickstart(server, dags_folder, tmp_path):
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     with (tmp_path / "quickstart.log").open("w") as log:
-        running = Quickstart(environment, log)
+        running = Quickstart("quickstart.py", environment, log)
         yield running
         running.close()
 

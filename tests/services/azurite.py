@@ -9,26 +9,15 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from tests.services.processes import HOST, REPOSITORY, Process, ServiceMissingError, free_port
+from tests.services.processes import HOST, REPOSITORY, Process, Service, ServiceMissingError, free_port
 
 MAIN = REPOSITORY / ".services" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 
 
-class Azurite:
+class Azurite(Service):
     """The store. `url`, `account` and `key` reach it."""
-
-    def __init__(self) -> None:
-        self._folder = Path()
-        self._process: Process | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start a new, empty store. Raises `ServiceMissingError` where it is not installed."""
@@ -49,15 +38,6 @@ class Azurite:
         except BaseException:
             self.stop()
             raise
-
-    def stop(self) -> None:
-        """Stop it and forget all."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-        if self._folder != Path():
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = Path()
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self._port, timeout=5)

@@ -11,15 +11,15 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from tests.services.processes import HOST, Process, ServiceMissingError, free_port
+from tests.services.processes import HOST, Process, Service, ServiceMissingError, free_port
 
 DEBIANS = Path("/usr/lib/postgresql")
 USER = "airflow"
 
 
-class PostgresServer:
+class PostgresServer(Service):
     """
     The server, for a `with` block or between `start` and `stop`. `host`, `port`, `user` and `password` reach it.
 
@@ -29,18 +29,10 @@ class PostgresServer:
     host, user = HOST, USER
 
     def __init__(self, settings: Mapping[str, str] | None = None, *, certificate: Path | None = None) -> None:
+        super().__init__()
         self.password = secrets.token_hex(8)
         self.certificate = certificate
         self._settings = dict(settings or {})
-        self._folder = Path()
-        self._process: Process | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Make a new cluster and start it. Raises `ServiceMissingError` where it is not installed."""
@@ -99,22 +91,11 @@ class PostgresServer:
             return False
         return True
 
-    def stop(self) -> None:
-        """Stop it and forget all."""
-        if self._process is not None:
-            if self._process.running:
-                # Its fast way to end: it does not wait for those that are connected.
-                os.kill(self._process.pid, signal.SIGINT)
-            self._process.stop()
-            self._process = None
-        if self._folder != Path():
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = Path()
-
-    def kill(self) -> None:
-        """SIGKILL its main process, as a crash does; the others notice and end."""
-        os.kill(self._process.pid, signal.SIGKILL)
-        self._process.stop()
+    def _end(self) -> None:
+        if self._process is not None and self._process.running:
+            # Its fast way to end: it does not wait for those that are connected.
+            os.kill(self._process.pid, signal.SIGINT)
+        super()._end()
 
     def restart(self) -> None:
         """Start it again after `kill`, at the same port, as soon as the processes of its last life have ended."""

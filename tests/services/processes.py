@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -82,6 +85,42 @@ class Process:
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+
+class Service(ABC):
+    """A program with a temporary folder of its own, for a `with` block or between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self._folder = Path()
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it, new and empty. Raises `ServiceMissingError` where it is not installed."""
+
+    def stop(self) -> None:
+        """Stop it and forget all."""
+        self._end()
+        if self._folder != Path():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = Path()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL its main process, as a crash or a lost machine does."""
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.stop()
 
 
 def free_port() -> int:

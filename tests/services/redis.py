@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from tests.services.processes import HOST, Process, ServiceMissingError, free_port
+from tests.services.processes import HOST, Process, Service, ServiceMissingError, free_port
 
 
-class RedisServer:
+class RedisServer(Service):
     """
     The server, for a `with` block or between `start` and `stop`. `host`, `port` and `password` reach it.
 
@@ -27,18 +25,10 @@ class RedisServer:
     def __init__(
         self, arguments: Sequence[str] = (), *, certificate: Path | None = None, cluster: bool = False
     ) -> None:
+        super().__init__()
         self.password = secrets.token_hex(8)
         self.certificate, self.cluster = certificate, cluster
         self._arguments = list(arguments)
-        self._folder = Path()
-        self._process: Process | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start a new, empty server. Raises `ServiceMissingError` where it is not installed."""
@@ -91,20 +81,6 @@ class RedisServer:
                 return client.ping()
         except redis.RedisError:
             return False
-
-    def stop(self) -> None:
-        """Stop it and forget all."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-        if self._folder != Path():
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = Path()
-
-    def kill(self) -> None:
-        """SIGKILL it, as a crash or a lost machine does."""
-        os.kill(self._process.pid, signal.SIGKILL)
-        self._process.stop()
 
     def restart(self) -> None:
         """Start it again after `kill`, at the same port; what it did not write down is lost."""

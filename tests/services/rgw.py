@@ -15,12 +15,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import boto3
 from botocore.config import Config
 
-from tests.services.processes import HOST, Process, ServiceMissingError, free_port, listens
+from tests.services.processes import HOST, Process, Service, ServiceMissingError, free_port, listens
 from tests.services.rgw_log import AccessLog, Request
 
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool")
@@ -68,21 +68,14 @@ log max recent = 10
 """
 
 
-class RadosGateway:
+class RadosGateway(Service):
     """The store. `url`, `access_key` and `secret_key` reach it; the stranger's keys are valid, but own nothing."""
 
     def __init__(self) -> None:
-        self._folder = Path()
+        super().__init__()
         self._processes: list[Process] = []
         self._keeper: tuple[str, str] = ("", "")
         self._held = self._frozen = False
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start a new, empty store. Raises `ServiceMissingError` where its programs are not installed."""
@@ -95,13 +88,10 @@ class RadosGateway:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """Stop the gateway, then what it writes to, and forget all."""
+    def _end(self) -> None:
+        # The gateway, then what it writes to.
         while self._processes:
             self._processes.pop().stop()
-        if self._folder != Path():
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = Path()
 
     def _start(self) -> None:
         # The path of a socket inside it must not be longer than 107 characters.
@@ -113,7 +103,7 @@ class RadosGateway:
         self.access_key, self.secret_key = self._make_user("owner")
         self.stranger_access_key, self.stranger_secret_key = self._make_user("stranger")
         self._keeper = self._make_user("keeper")
-        self._gateway = self._process("radosgw", "-n", "client.rgw.a", "-f")
+        self._gateway = self._made("radosgw", "-n", "client.rgw.a", "-f")
         self._log = AccessLog(self._folder / "client.rgw.a.log")
         self.start_gateway()
         self._keepers_client().create_bucket(Bucket="keeper")
@@ -129,13 +119,13 @@ class RadosGateway:
         monmap = str(self._folder / "monmap")
         self._run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v1:{HOST}:{port}]", monmap)
         self._run("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap)
-        monitor = self._process("ceph-mon", "-i", "a", "-f")
+        monitor = self._made("ceph-mon", "-i", "a", "-f")
         monitor.start()
         monitor.wait_until(lambda: listens(port))
 
     def _start_storage(self) -> None:
         identity = str(uuid.uuid4())
-        storage = self._process("ceph-osd", "-i", "0", "-f")
+        storage = self._made("ceph-osd", "-i", "0", "-f")
         self._run("ceph", "osd", "new", identity)
         self._run("ceph", "osd", "crush", "add", "osd.0", "1", "host=a", "root=default")
         self._run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity)
@@ -154,7 +144,7 @@ class RadosGateway:
     def _environment(self) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith("CEPH_")}
 
-    def _process(self, program: str, *arguments: str) -> Process:
+    def _made(self, program: str, *arguments: str) -> Process:
         log = self._folder / f"{program}.out"
         process = Process(self._command(program, *arguments), log, self._environment())
         self._processes.append(process)

@@ -113,7 +113,7 @@ class ClaidHook(BaseHook):
         `billed` (`no`, `yes`, `unknown`), `credits` (at most), `request_id`, `images` (URIs as Claid gave them),
         `message` and `record`, where it is written down. With `dag_id`, `run_id` and `task_id` it reads one task
         instance; with fewer it lists the whole folder, which needs the right to list. Costs nothing. Records in the
-        task state store are seen in Airflow's own API alone.
+        task state store are seen in Airflow's own API alone, the items of a batch in its manifest; `item` is None.
         """
         with airflow_errors():
             uri = records_uri(records_path)

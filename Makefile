@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 AIRFLOW := 3.3.2
 # Unit tests that are skipped without the Azure and OpenLineage providers.
-NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/test_store_errors.py
+NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/test_store_errors.py \
+    tests/unit/operators/batch/test_batch_lineage.py
 
 # Seeds of the simulation.
 RUNS := 100000

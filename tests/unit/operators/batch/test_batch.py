@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -235,10 +234,6 @@ def test_an_asset_is_told_of_the_counts(task):
     task.context = {"outlet_events": {asset: event}}
     result = task.run(prompts_of(3), outlets=[asset])
     assert event.extra == result
-    lineage = task.operator.get_openlineage_facets_on_complete(None)
-    assert [dataset.name for dataset in lineage.outputs] == [str(Path(task.folder))]
-    assert lineage.outputs[0].outputFacets["outputStatistics"].fileCount == 3
-    assert lineage.inputs == []
 
 
 def test_no_key_is_in_the_log_the_records_or_the_manifest(task, sandbox, tmp_path, caplog):

@@ -23,7 +23,7 @@ help:
 	@echo "make distributed  lose a Celery worker in the middle of a catalogue: PostgreSQL, Redis, two workers (about 5 minutes)"
 	@echo "make kills        kill the quickstart and batches 50 times, each time followed by reruns (about 15 minutes)"
 	@echo "make check        lint, types and import arrows"
-	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 110 minutes)"
+	@echo "make benchmark    measure everything that benchmarks/README.md shows (about 2 hours)"
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py
@@ -60,7 +60,8 @@ types: $(VENV)/.dev
 arrows: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-benchmark: $(VENV)/.dev
+benchmark: $(VENV)/.integration
+	$(BIN)/python scripts/services.py
 	$(BIN)/python -m benchmarks
 
 # The pinned files, for the newest Airflow.

@@ -19,12 +19,13 @@ PROMPTS, CHUNK = 2000, 500
 
 @dataclass(frozen=True)
 class Catalogue:
-    """One run over `prompts`, in chunks of 500, which writes below `folder`."""
+    """One run of a Dag over `prompts`, in chunks of 500, which writes below `folder`."""
 
     deployed: Deployment
     folder: Path
     prompts: list[str]
     run: str
+    dag: str = DAG
 
     @property
     def chunks(self) -> int:
@@ -32,20 +33,20 @@ class Catalogue:
 
     def wait(self, timeout: float) -> str:
         """Return the state in which the run ends."""
-        return self.deployed.airflow.wait_run(DAG, self.run, timeout)
+        return self.deployed.airflow.wait_run(self.dag, self.run, timeout)
 
     def report(self) -> dict[str, int]:
         """Return what the Dag's own report says."""
-        return self.deployed.airflow.xcom(DAG, self.run, "report")
+        return self.deployed.airflow.xcom(self.dag, self.run, "report")
 
     def results(self) -> list[dict[str, Any]]:
         """Return the counts and the manifest of each chunk."""
         pull = self.deployed.airflow.xcom
-        return [pull(DAG, self.run, "generate", "claid_result", number) for number in range(self.chunks)]
+        return [pull(self.dag, self.run, "generate", "claid_result", number) for number in range(self.chunks)]
 
     def tries(self) -> list[int]:
         """Return how often each chunk was tried."""
-        tasks = self.deployed.airflow.task_instances(DAG, self.run)
+        tasks = self.deployed.airflow.task_instances(self.dag, self.run)
         return [task["try_number"] for task in tasks if task["task_id"] == "generate"]
 
     def lines(self) -> Iterator[dict[str, Any]]:
@@ -54,18 +55,18 @@ class Catalogue:
             yield from map(json.loads, path_of(result["manifest"]).read_text().splitlines())
 
 
-def start(deployed: Deployment, name: str, **params: Any) -> Catalogue:
-    """Write a list of 2,000 prompts, and start a run of the Dag over it."""
+def start(deployed: Deployment, name: str, dag: str = DAG, **params: Any) -> Catalogue:
+    """Write a list of 2,000 prompts, and start a run of this Dag over it."""
     folder, prompts = deployed.folder / name, [f"{name} {number}" for number in range(PROMPTS)]
     folder.mkdir(parents=True)
     (folder / "prompts.txt").write_text("\n".join(prompts))
     places = {"prompts": (folder / "prompts.txt").as_uri(), "folder": f"{folder.as_uri()}/", "chunk": CHUNK}
-    return Catalogue(deployed, folder, prompts, deployed.airflow.trigger(DAG, places | params))
+    return Catalogue(deployed, folder, prompts, deployed.airflow.trigger(dag, places | params), dag)
 
 
 def paid(deployed: Deployment, prefix: str = "") -> int:
     """Return how many prompts of this beginning are paid for; of the newest hundred, if there is a beginning."""
-    seen = deployed.sandbox.report(newest=100)
+    seen = deployed.report(newest=100)
     if not prefix:
         return seen["totals"]["credits"]
     return sum(bool(each["credits"]) and each["prompt"].startswith(prefix) for each in seen["requests"])
@@ -74,7 +75,7 @@ def paid(deployed: Deployment, prefix: str = "") -> int:
 def billed(deployed: Deployment) -> Counter[str]:
     """Return the credits that the sandbox has billed for each prompt."""
     credits: Counter[str] = Counter()
-    for request in deployed.sandbox.report()["requests"]:
+    for request in deployed.report()["requests"]:
         if request["credits"]:
             credits[request["prompt"]] += request["credits"]
     return credits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.distributed.deployment import deployment
@@ -13,14 +15,15 @@ __all__ = ["postgres_server", "redis_server"]
 @pytest.fixture(scope="session")
 def deployed(tmp_path_factory, redis_server, postgres_server):
     """A running `Deployment`."""
-    with deployment(tmp_path_factory.mktemp("deployment"), redis_server, postgres_server) as running:
+    dags = (Path(__file__).parent / "dags").glob("*.py")
+    with deployment(tmp_path_factory.mktemp("deployment"), redis_server, postgres_server, *dags) as running:
         yield running
 
 
 @pytest.fixture
 def workers(deployed):
     """The deployment with all its workers, and a sandbox that has counted nothing yet."""
-    deployed.sandbox.reset()
+    deployed.reset()
     yield deployed
     for component in deployed.airflow.dead():
         deployed.airflow.start(component)

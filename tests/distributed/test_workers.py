@@ -17,8 +17,12 @@ COUNTS = ("delivered", "filtered", "failed", "unknown", "not_started")
 
 
 def check_pace(deployed):
-    """Check that hardly anything was refused: on two cores that run all of this the server itself may stand still."""
-    totals = deployed.sandbox.report(newest=0)["totals"]
+    """
+    Check that hardly anything was refused: two cores that run all of this may keep a request from leaving in time.
+
+    That nothing is, where they are free, is measured by `benchmarks.workers`.
+    """
+    totals = deployed.report(newest=0)["totals"]
     print(f"Refused: {totals['refused']} of {totals['posts']}")
     assert totals["refused"]["total"] <= totals["posts"] / 100
     assert totals["refused"]["minute"] == 0
@@ -46,7 +50,7 @@ def check_delivered(lines, credits):
 def test_two_workers_bring_a_catalogue_to_its_end_at_one_pace(workers):
     run = catalogue.start(workers, "undisturbed")
     assert run.wait(300) == "success"
-    taken, best = ideal.reached(workers.sandbox.report()["requests"], PER_SECOND, PER_MINUTE)
+    taken, best = ideal.reached(workers.report()["requests"], PER_SECOND, PER_MINUTE)
     print(f"\n{PROMPTS} pictures in {taken:.1f} s, ideal {best:.1f} s: {best / taken:.3f}")
     check_pace(workers)
     credits = billed(workers)

@@ -32,7 +32,7 @@ SEEDS = 400
 CAUGHT_WITHIN = 1_000
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _quiet():
     logging.disable(logging.CRITICAL)
     gc.collect()

@@ -1,9 +1,10 @@
 """
 A whole catalogue of prompts becomes pictures: in chunks, on all workers at once, at the account's full speed.
 
-The list is a text file with a prompt a line (`.txt`), or a JSON object a line with `id` and `prompt` (`.jsonl`). Each
-chunk is a task. One that fails, or whose worker is lost, is tried again and goes on with what is missing of it; what
-was paid for is never paid again. A picture costs one credit.
+The list is a text file with a prompt a line (`.txt`), or a JSON object a line with `prompt` and an `id` of its own that
+names the picture (`.jsonl`). Each run has a folder for its pictures, and each chunk is a task. One that fails, or whose
+worker is lost, is tried again and goes on with what is missing of it; what was paid for is never paid again. A picture
+costs one credit.
 
 Needs the Airflow connection `claid_default` (type Claid.ai, password = API key), with a `pacing_conn_id` if the workers
 are on several machines, and folders that all of them reach, `s3://` say.
@@ -11,11 +12,19 @@ are on several machines, and folders that all of them reach, `s3://` say.
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from datetime import datetime, timedelta
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath, Param, dag, get_current_context, task
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    ObjectStoragePath,
+    Param,
+    dag,
+    get_current_context,
+    task,
+)
 
 from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator
 
@@ -29,6 +38,17 @@ PARAMS = {
         0, type="number", minimum=0, description="How many prompts of a chunk may fail: below 1 a share, else a count"
     ),
 }
+
+
+def ids_of(lines: list[str], suffix: str) -> Counter[str]:
+    """Count the ids of a list; a line that is no JSON object is left for the task of its chunk to refuse."""
+    counts: Counter[str] = Counter()
+    for line in lines if suffix == ".jsonl" else ():
+        try:
+            counts.update([str(json.loads(line)["id"])])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return counts
 
 
 @dag(
@@ -47,6 +67,9 @@ def claid_catalog():
         source, folder = ObjectStoragePath(params["prompts"]), ObjectStoragePath(params["folder"]) / "chunks" / run_id
         folder.mkdir(parents=True, exist_ok=True)
         lines = [line for line in source.read_text(encoding="utf-8").split("\n") if line.strip()]
+        # Chunks share a folder, and each of them knows only its own ids.
+        if twice := [each for each, count in ids_of(lines, source.suffix).items() if count > 1]:
+            raise AirflowFailException(f"{source} has these ids more than once: {twice[:10]}. Nothing was sent")
         chunks = []
         for number, start in enumerate(range(0, len(lines), params["chunk"])):
             chunks.append(folder / f"{number:05}{source.suffix}")
@@ -56,7 +79,7 @@ def claid_catalog():
     chunks = cut()
     pictures = ClaidGenerateBatchOperator.partial(
         task_id="generate",
-        save_to="{{ params.folder }}pictures/",
+        save_to="{{ params.folder }}pictures/{{ run_id }}/",
         records_path="{{ params.folder }}records/",
         max_failed="{{ params.max_failed }}",
     ).expand(prompts=chunks)

@@ -36,8 +36,9 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
     even of one, is what `ClaidGenerateBatchOperator` does with it: its counts are returned. The arguments of both are
     accepted; `deferrable` holds for one prompt only.
 
-    What a function returns is data, nothing in it is rendered. A retry that finds the first answer recorded takes its
-    pictures, whatever the function returns this time.
+    What a function returns is data, nothing in it is rendered. A retry that finds the answer to one prompt recorded
+    takes its pictures, whatever the function returns this time. A list has to be the same in each try: a retry with
+    another one is refused, so let what a model writes come from a task before.
     """
 
     template_fields: Sequence[str] = tuple(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
-from airflow_provider_claid.delivery.batch.journal import Journal
+from airflow_provider_claid.delivery.batch.journal import Journal, reserve
 from airflow_provider_claid.delivery.batch.manifest import Manifest
 from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
@@ -26,12 +26,17 @@ RECORDS_FOLDER = "claid-records/"
 
 @dataclass(frozen=True)
 class Places:
-    """The folder of a batch's records and that of its manifest, with the manifest's name; `key` names the batch."""
+    """
+    The folder of a batch's records and that of its manifest, with the manifest's name; `key` names the batch.
+
+    `chosen`: the manifest's name is a user's, and may be given to several batches.
+    """
 
     key: str
     records: Target
     folder: Target
     name: str
+    chosen: bool = False
 
     def opened(self, scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
         """
@@ -39,11 +44,15 @@ class Places:
 
         Raises `ClaidInputError` where another batch is, `ClaidNotSentError` while the store fails. Blocks.
         """
-        parts = (self.key, scan.fingerprint, conn_id, account.endpoint.base_url)
+        parts = [self.key, scan.fingerprint, conn_id, account.endpoint.base_url]
+        if scan.duplicates:
+            parts.append("deduplicate")
         fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
         manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
         try:
             manifest.open()
+            if self.chosen:
+                reserve(open_objects(self.folder), f"{self.name}.batch", fingerprint, scan.total)
             journal = Journal(open_objects(self.records), self.key)
             journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
         except StoreBusyError as busy:
@@ -66,7 +75,7 @@ def places_of(key: str, records: str | None, target: Target | None, manifest_pat
         place = replace(target, uri=target.uri + RECORDS_FOLDER)
     if manifest_path:
         folder, name = split_file(manifest_path, FIELD, ".jsonl")
-        return Places(key, place, _connected(_like(target, parse_target(folder, None, FIELD))), name)
+        return Places(key, place, _connected(_like(target, parse_target(folder, None, FIELD))), name, chosen=True)
     return Places(key, place, target or place, f"claid-{key}.jsonl")
 
 

@@ -53,14 +53,19 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
     ten prompts in a row that were paid for and could not be delivered do. Prompts are checked, all of them, before the
     first request leaves.
 
+    The prompts have to stay the same from try to try, and when the task is cleared. `reuse=False` begins a new batch
+    when a person clears the task: what an earlier one left unknown does not count in it. What was filtered stays as the
+    `on_filtered` of its day left it.
+
     Takes the arguments of `ClaidGenerateOperator` too, and needs `save_to` or `output_folder`. The records are in
     `records_path`, else below `save_to`; one of them is needed.
 
     :param prompts: a list of texts, or of dictionaries with `prompt` and, if need be, `id` (a file name for the
-        pictures), `number_of_images` and `guidance_scale`; lists are data, nothing in them is rendered. Or the URI of
-        a `.txt`, `.csv`, `.jsonl` or `.parquet` file with such rows, which is streamed (templated).
-    :param manifest_path: the URI of the manifest, one for each run of the task (templated). Default:
-        `claid-<job key>.jsonl` in `save_to`, else in `records_path`.
+        pictures: mapped tasks that share a folder need ids that differ), `number_of_images` and `guidance_scale`; lists
+        are data, nothing in them is rendered. Or the URI of a `.txt`, `.csv`, `.jsonl` or `.parquet` file with such
+        rows, which is streamed (templated).
+    :param manifest_path: the URI of the manifest, one for each run of the task (templated); `<manifest_path>.batch`
+        beside it keeps other batches away. Default: `claid-<job key>.jsonl` in `save_to`, else in `records_path`.
     :param max_credits: what the batch may cost in all, over all its attempts; it stops before a request that could
         cost more. None: no limit.
     :param max_failed: how many prompts may fail, stay unknown or, with `on_filtered="fail"`, be filtered, before the

@@ -12,8 +12,8 @@ COUNTS = {"delivered", "filtered", "failed", "unknown", "not_started"}
 def catalog(claid_connection, dag, tmp_path):
     """Return a function that runs the Dag over these lines, and returns the run."""
 
-    def run(lines, **params):
-        prompts = tmp_path / "prompts.txt"
+    def run(lines, name="prompts.txt", **params):
+        prompts = tmp_path / name
         prompts.write_text("\n".join(lines))
         conf = {"prompts": prompts.as_uri(), "folder": f"{tmp_path.as_uri()}/", "chunk": 2} | params
         return dag("claid_catalog").test(run_conf=conf)
@@ -29,8 +29,8 @@ def test_every_prompt_of_the_list_becomes_a_picture(sandbox, catalog, tmp_path):
     run = catalog(["a red bicycle", "", "a green teapot\u2028in morning light", "a paper lighthouse"])
     assert run.state == "success"
     assert report_of(run) == dict.fromkeys(COUNTS, 0) | {"total": 3, "delivered": 3, "credits": 3}
-    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
-    lines = [json.loads(line) for path in (tmp_path / "pictures").glob("*.jsonl") for line in path.open()]
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == 3
+    lines = [json.loads(line) for path in (tmp_path / "pictures").rglob("*.jsonl") for line in path.open()]
     assert len(lines) == 3
     assert all(Path(line["uris"][0].removeprefix("file://")).exists() for line in lines)
     assert sandbox.report()["totals"]["credits"] == 3
@@ -45,3 +45,16 @@ def test_the_report_tells_of_chunks_that_failed_and_the_run_fails_unless_it_is_a
     assert run.state == state
     report = report_of(run)
     assert (report["total"], report["delivered"], report["unknown"]) == (3, 2, 1)
+
+
+def test_an_id_that_stands_in_two_chunks_is_refused_before_anything_is_paid(sandbox, catalog):
+    lines = [json.dumps({"id": name, "prompt": "a red bicycle"}) for name in ("sku-1", "sku-2", "sku-1")]
+    assert catalog(lines, "prompts.jsonl").state == "failed"
+    assert sandbox.report()["totals"]["posts"] == 0
+
+
+def test_two_runs_keep_their_pictures_apart(sandbox, catalog, tmp_path):
+    lines = [json.dumps({"id": "sku-1", "prompt": "a red bicycle"})]
+    assert [catalog(lines, "prompts.jsonl").state for _ in range(2)] == ["success", "success"]
+    assert len(list((tmp_path / "pictures").rglob("sku-1-1.png"))) == 2
+    assert sandbox.report()["totals"]["credits"] == 2

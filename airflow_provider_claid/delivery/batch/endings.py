@@ -55,7 +55,7 @@ class Line:
             "duplicate_of": self.duplicate_of,
             "at": self.at.isoformat(),
         }
-        return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+        return json_line(value)
 
     @classmethod
     def unpacked(cls, raw: bytes) -> Line:
@@ -83,6 +83,11 @@ class Mark:
             raise ValueError(f"outcome {value['outcome']!r}")
         at = datetime.fromisoformat(value["at"]).timestamp()
         return cls(str(value["batch"]), int(value["index"]), value["outcome"], int(value["credits"]), at)
+
+
+def json_line(value: Mapping[str, Any]) -> bytes:
+    """Return a line of JSON in UTF-8; half a surrogate pair, which servers send of a text that they cut, is escaped."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
 def told(error: ClaidError) -> dict[str, str]:

@@ -85,11 +85,7 @@ class Journal:
 
         Raises `ClaidInputError` if it is of a batch with other prompts.
         """
-        name, data = f"{self._key}/head", head(fingerprint, total)
-        begun = persistent(partial(create_proven, self._objects, name, data))
-        recorded = fingerprint if begun else fingerprint_of(self._get("head"), self.where("head"))
-        if recorded != fingerprint:
-            raise another_batch(self.where(), recorded, fingerprint)
+        reserve(self._objects, f"{self._key}/head", fingerprint, total)
         self._done = done
         settled = self._settled()
         if not settled.holds(done):
@@ -242,11 +238,21 @@ class ItemRecords:
         return None
 
 
+def reserve(objects: Objects, name: str, fingerprint: str, total: int) -> None:
+    """Take a place for one batch, whoever comes at the same time; raises `ClaidInputError` if another one has it."""
+    if persistent(partial(create_proven, objects, name, head(fingerprint, total))):
+        return
+    where = objects.uri + name
+    recorded = fingerprint_of(persistent(partial(objects.get, name)), where)
+    if recorded != fingerprint:
+        raise another_batch(where, recorded, fingerprint)
+
+
 def another_batch(where: str, recorded: str, fingerprint: str) -> ClaidInputError:
     """Return the error for a batch whose prompts differ from those that were begun in the same place."""
     return ClaidInputError(
         "prompts",
         f"a batch of fingerprint {fingerprint}, where {where} is of fingerprint {recorded}",
-        "the prompts that this batch was begun with",
-        "Restore them; or give this batch another manifest_path, or reuse=False, to begin anew and pay for all.",
+        "the prompts, the connection and the deduplicate that this batch was begun with",
+        "Restore them; or, to begin anew and pay for all, set reuse=False and another manifest_path, if there is one.",
     )

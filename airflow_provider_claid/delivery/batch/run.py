@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,8 @@ from airflow_provider_claid.delivery.storage import Folder
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.pacing.schedule import Pace
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 64
 """Items that are read at once."""
@@ -114,15 +117,12 @@ class _Run:
         self._booked = sum(self._recorded.values())
 
     async def to_its_end(self) -> None:
-        """Begin with what is recorded as paid, whose addresses die; then the rest, in order."""
+        """Begin everything, and wait for its end; of a batch that is stopped, for the answers that are on their way."""
         watch = asyncio.create_task(self._watch())
         watch.add_done_callback(self._watched)
         asyncio.get_running_loop().set_exception_handler(self._on_lost_exception)
         try:
-            paid = frozenset(index for index in self._recorded if _is_paid(self._batch.journal.known(index)))
-            if paid:
-                await self._begin_all(lambda item: item.index in paid)
-            await self._begin_all(lambda item: item.index not in paid)
+            await self._begin_everything()
             await self._crew.until(lambda: self._crew.is_idle or self._is_stopped)
             if self._is_stopped:
                 self._crew.let_go()
@@ -139,7 +139,7 @@ class _Run:
         batch = self._batch
         self._show()
         for item in self._under_way.values():
-            self._conclude_late(item)
+            self._conclude(item)
         if batch.killed.asked:
             # There may be no time for all that was not begun.
             with suppress(StoreBusyError):
@@ -157,21 +157,37 @@ class _Run:
         """Return the moment until which answers are waited for, in monotonic seconds."""
         return self._killed_at + COLLECT_SECONDS if self._interruption is None else 0.0
 
-    def _conclude_late(self, item: Item) -> None:
-        """Say how an item stands whose job was cancelled, unless its line of an earlier attempt says that already."""
-        manifest, line = self._batch.manifest, line_without(item, self._batch.journal.known(item.index), None)
-        said = (manifest.ending(item.index), manifest.credits(item.index))
-        if line.outcome != "not_started" and (line.outcome, line.credits) != said:
-            self._writer.add(line)
-
     def _conclude(self, item: Item) -> None:
+        """Say how an item stands whose job did not come to its end, unless its line says that already."""
         manifest, first = self._batch.manifest, self._batch.duplicates.get(item.index)
         if manifest.is_final(item.index):
             return
         if first is not None and (line := manifest.line(first)):
             self._writer.add(replace(line, index=item.index, id=item.id, credits=0, submissions=0, duplicate_of=first))
-        elif manifest.ending(item.index) is None:
-            self._writer.add(line_without(item, self._batch.journal.known(item.index), None))
+            return
+        line = line_without(item, self._batch.journal.known(item.index), None)
+        said = manifest.ending(item.index), manifest.credits(item.index)
+        if said[0] is None or (line.outcome != "not_started" and (line.outcome, line.credits) != said):
+            self._writer.add(line)
+
+    async def _begin_everything(self) -> None:
+        """
+        Begin what is recorded as paid, whose addresses die; then the rest; last what is to wait for another attempt.
+
+        A fault, of the prompts' file say, stops the batch as one of a job does.
+        """
+        known = {index: self._batch.journal.known(index) for index in self._recorded}
+        paid = {index for index, each in known.items() if _is_paid(each)}
+        late = {index for index, each in known.items() if any(one.state == "open" for one in each)} - paid
+        try:
+            if paid:
+                await self._begin_all(lambda item: item.index in paid)
+            await self._begin_all(lambda item: item.index not in paid | late)
+            if late:
+                await self._begin_all(lambda item: item.index in late)
+        except Exception as fault:
+            log.exception("The batch cannot go on.")
+            self._on_fault(fault)
 
     async def _begin_all(self, wanted: Callable[[Item], bool]) -> None:
         async for item in _chunks(self._batch.items):
@@ -189,15 +205,17 @@ class _Run:
         cost = self._cost(item, job)
         # What is under way may turn out to cost nothing.
         await crew.until(lambda: self._is_stopped or (crew.has_room and (self._is_affordable(cost) or crew.is_idle)))
+        if self._is_stopped:
+            return
         if not self._is_affordable(cost):
             spent, limit = self._batch.manifest.counts.credits + self._booked, self._batch.max_credits
             message = f"max_credits: {spent} of the {limit} credits of this batch are spent, too many for {cost} more"
             self._stop_for(ClaidBudgetError(f"{message}. Raise max_credits and clear the task to go on"))
-        if not self._is_stopped:
-            bill = Bill()
-            self._booked += cost
-            self._under_way[item.index] = item
-            self._crew.start(self._bring(item, job, bill, cost), bill)
+            return
+        bill = Bill()
+        self._booked += cost
+        self._under_way[item.index] = item
+        crew.start(self._bring(item, job, bill, cost), bill)
 
     async def _bring(self, item: Item, job: ImageJob, bill: Bill, cost: int) -> None:
         known = self._batch.journal.known
@@ -240,7 +258,9 @@ class _Run:
         if isinstance(fault, ClaidError):
             self._stop_for(fault)
         elif isinstance(fault, Exception):
-            self._stop_for(ClaidError(f"{type(fault).__name__}: {fault}", billed="unknown"))
+            error = ClaidError(f"{type(fault).__name__}: {fault}", billed="unknown")
+            error.__cause__ = fault
+            self._stop_for(error)
         else:
             # A signal handler of Airflow (its timeout) raises in whatever runs: not always where it would be heard.
             self._interruption = self._interruption or fault

@@ -271,7 +271,7 @@ def test_another_batch_in_the_same_place_is_refused_with_both_fingerprints(place
         opened(place, fingerprint="b" * 32)
     assert "a" * 32 in str(caught.value)
     assert "b" * 32 in str(caught.value)
-    assert "manifest_path, or reuse=False" in str(caught.value)
+    assert "reuse=False and another manifest_path" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["head", "000001"])

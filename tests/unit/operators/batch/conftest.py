@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,7 +62,7 @@ class Task:
             dag_id="shop", run_id="monday", task_id="batch", map_index=-1, try_number=self.number,
             max_tries=self.epoch, stats_tags={}, xcoms=self.xcoms,
         )  # fmt: skip
-        return lambda: self.operator.execute({"ti": ti, **self.context})
+        return partial(self.operator.execute, {"ti": ti, **self.context})
 
     def run(self, prompts, **arguments):
         return self.attempt(prompts, **arguments)()

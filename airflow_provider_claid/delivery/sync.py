@@ -7,7 +7,7 @@ import contextvars
 import os
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -15,6 +15,9 @@ from airflow_provider_claid.api import client
 from airflow_provider_claid.pacing import pacer
 
 T = TypeVar("T")
+
+STOP_SECONDS = 5.0
+"""Seconds for which work that is to stop may still take answers and write them down."""
 
 
 class _Shell:
@@ -59,23 +62,36 @@ def refuse_inside_loop(instead: str) -> None:
         raise RuntimeError(f"This thread runs an event loop already: await {instead} instead. Nothing was sent.")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], *, stop: Callable[[], None] | None = None) -> T:
     """
     Run the work to its end in this thread's event loop, which stays open for the next call (2.5 ms against 39).
 
     Anything that is not an ordinary exception (an execution timeout, an interrupt) stops the work and closes the
-    loop, so that no request is left behind.
+    loop, so that no request is left behind. Work that can be asked to `stop` is given `STOP_SECONDS` for it first.
     """
-    if _local.shell is None:
-        _local.shell = _Shell()
+    shell = _local.shell = _local.shell or _Shell()
     try:
         # The context of this call, not of the loop's making: the open bill is in it.
-        return _local.shell.runner.run(work, context=contextvars.copy_context())
+        return shell.runner.run(work, context=contextvars.copy_context())
     except Exception:
         raise
-    except BaseException:
-        close()
+    except BaseException as fault:
+        try:
+            if stop is not None:
+                stop()
+                shell.runner.run(_let_end(STOP_SECONDS))
+        finally:
+            close()
+        if isinstance(fault, BaseExceptionGroup):
+            raise _interruption(fault) from fault
         raise
+
+
+def _interruption(fault: BaseException) -> BaseException:
+    """Return what a signal handler raised: a task group, of anyio's connect say, wraps what strikes inside of it."""
+    while isinstance(fault, BaseExceptionGroup):
+        fault = next((one for one in fault.exceptions if not isinstance(one, Exception)), fault.exceptions[0])
+    return fault
 
 
 def close() -> None:
@@ -91,6 +107,14 @@ def _inside_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+async def _let_end(seconds: float) -> None:
+    """Wait for what was interrupted from outside, and is still in the loop."""
+    if rest := asyncio.all_tasks() - {asyncio.current_task()}:
+        ended, _ = await asyncio.wait(rest, timeout=seconds)
+        # What they raise is less than what interrupted them.
+        await asyncio.gather(*ended, return_exceptions=True)
 
 
 async def _wind_up() -> None:

@@ -122,7 +122,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
             # Airflow makes links when a task has ended; this one is wanted while it runs.
             context["ti"].xcom_push(key=MANIFEST_LINK_KEY, value=browser_address(batch.manifest.uri))
             try:
-                sync.run(run(batch))
+                sync.run(run(batch), stop=self.on_kill)
             finally:
                 summary = batch.manifest.summary()
                 context["ti"].xcom_push(key=RESULT_KEY, value=summary)

@@ -155,7 +155,7 @@ class _Run:
 
     def _until(self) -> float:
         """Return the moment until which answers are waited for, in monotonic seconds."""
-        return self._killed_at + COLLECT_SECONDS if self._interruption is None else 0.0
+        return self._killed_at + COLLECT_SECONDS
 
     def _conclude(self, item: Item) -> None:
         """Say how an item stands whose job did not come to its end, unless its line says that already."""
@@ -185,8 +185,11 @@ class _Run:
             await self._begin_all(lambda item: item.index not in paid | late)
             if late:
                 await self._begin_all(lambda item: item.index in late)
-        except Exception as fault:
-            log.exception("The batch cannot go on.")
+        except asyncio.CancelledError:
+            raise
+        except BaseException as fault:
+            if isinstance(fault, Exception):
+                log.exception("The batch cannot go on.")
             self._on_fault(fault)
 
     async def _begin_all(self, wanted: Callable[[Item], bool]) -> None:
@@ -264,7 +267,8 @@ class _Run:
         else:
             # A signal handler of Airflow (its timeout) raises in whatever runs: not always where it would be heard.
             self._interruption = self._interruption or fault
-            self._crew.wake()
+            self._batch.killed.asked = True
+            self._note_kill()
 
     def _on_lost_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         fault = context.get("exception")
@@ -273,13 +277,16 @@ class _Run:
         else:
             self._on_fault(fault)
 
+    def _note_kill(self) -> None:
+        self._killed_at = min(self._killed_at, time.monotonic())
+        self._crew.wake()
+
     async def _watch(self) -> None:
         """Look several times a second whether a signal handler said stop; tell now and then how far the batch is."""
         shown_at = time.monotonic()
         while True:
-            if self._batch.killed.asked and self._killed_at == math.inf:
-                self._killed_at = time.monotonic()
-                self._crew.wake()
+            if self._batch.killed.asked:
+                self._note_kill()
             if time.monotonic() > shown_at + LOG_EVERY:
                 shown_at = time.monotonic()
                 self._show()

@@ -103,6 +103,38 @@ def test_an_interruption_stops_the_work_and_closes_the_loop(interrupt_after):
     assert sync.run(loop_in_use()) is not loop
 
 
+def test_an_interruption_in_a_task_group_comes_out_as_itself(interrupt_after):
+    def waits():
+        time.sleep(5)
+
+    async def connects():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0)).add_done_callback(lambda task: interrupt_after(0.05))
+            group.create_task(spins())
+
+    async def spins():
+        await asyncio.sleep(0.01)
+        waits()
+
+    with pytest.raises(Interruption):
+        sync.run(connects())
+
+
+def test_work_that_can_be_asked_to_stop_is_given_time_for_it(interrupt_after):
+    ended, stopped = [], []
+
+    async def works():
+        while not stopped:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
+        ended.append(True)
+
+    interrupt_after(0.2)
+    with pytest.raises(Interruption):
+        sync.run(works(), stop=lambda: stopped.append(True))
+    assert ended == [True]
+
+
 def test_an_interruption_of_a_request_that_left_says_that_it_may_be_paid(sandbox, account, interrupt_after):
     sandbox.fault("generate", "hang", seconds=30)
     interrupt_after(0.5)

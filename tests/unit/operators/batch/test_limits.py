@@ -168,6 +168,13 @@ class TestExecutionTimeout:
             timer.join()
             signal.signal(signal.SIGALRM, before)
 
+    def test_answers_that_come_soon_are_taken(self, task, sandbox, configure):
+        configure(requests_per_second=10)
+        sandbox.change(latency=1.5)
+        self.timeout(task, prompts_of(30), lambda: task.posts() >= 5)
+        assert (task.result["unknown"], add_up(task.result)) == (0, 30)
+        assert 5 <= task.result["delivered"] == task.result["credits"] == task.credits() < 15
+
     def test_what_is_under_way_is_unknown_and_the_rest_not_started(self, task, sandbox, configure):
         configure(requests_per_second=10)
         sandbox.fault("generate", "hang", seconds=20, times=None, after=2)
@@ -198,6 +205,7 @@ class TestExecutionTimeout:
             return publish(*given)
 
         with monkeypatch.context() as patched:
+            patched.setattr(run_module, "COLLECT_SECONDS", 0.1)
             patched.setattr(LocalFolder, "publish", slow)
             self.timeout(task, prompts_of(2), lambda: copying.wait(10) >= 0)
         assert task.outcomes == ["failed"] * 2

@@ -168,7 +168,12 @@ class TestExecutionTimeout:
             timer.join()
             signal.signal(signal.SIGALRM, before)
 
-    def test_answers_that_come_soon_are_taken(self, task, sandbox, configure):
+    @pytest.fixture(autouse=True)
+    def _impatient(self, monkeypatch):
+        monkeypatch.setattr(run_module, "COLLECT_SECONDS", 0.1)
+
+    def test_answers_that_come_soon_are_taken(self, task, sandbox, configure, monkeypatch):
+        monkeypatch.setattr(run_module, "COLLECT_SECONDS", 3.5)
         configure(requests_per_second=10)
         sandbox.change(latency=1.5)
         self.timeout(task, prompts_of(30), lambda: task.posts() >= 5)
@@ -205,7 +210,6 @@ class TestExecutionTimeout:
             return publish(*given)
 
         with monkeypatch.context() as patched:
-            patched.setattr(run_module, "COLLECT_SECONDS", 0.1)
             patched.setattr(LocalFolder, "publish", slow)
             self.timeout(task, prompts_of(2), lambda: copying.wait(10) >= 0)
         assert task.outcomes == ["failed"] * 2

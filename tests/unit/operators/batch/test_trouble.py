@@ -122,7 +122,7 @@ def test_two_batches_that_begin_at_once_with_one_manifest_are_told_apart(task, t
 def test_what_has_to_wait_for_a_dead_attempt_lets_the_rest_go_first(task, configure, monkeypatch):
     configure(requests_per_second=8, requests_per_minute=10_000, request_timeout=1)
     prompts, real, now = prompts_of(120), Journal.open, datetime.now(UTC)
-    lost_at = now + timedelta(seconds=6)
+    lost_at = now + timedelta(seconds=4)
 
     def leaves_open(journal, fingerprint, total, done):
         real(journal, fingerprint, total, done)

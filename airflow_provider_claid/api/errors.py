@@ -198,7 +198,7 @@ def parse_error_body(raw: bytes, secret: str) -> ErrorBody:
     """
     raw = redact(raw, secret)
     try:
-        content = redact(json.loads(raw), secret)
+        content = redact(_whole(json.loads(raw)), secret)
     except (ValueError, RecursionError):
         return ErrorBody(message=_snippet(raw))
     detail = content.get("detail") if isinstance(content, dict) else None
@@ -216,6 +216,11 @@ def parse_error_body(raw: bytes, secret: str) -> ErrorBody:
         error_type=_text(flat.get("error_type")),
         details=details if isinstance(details, dict) else {},
     )
+
+
+def _whole(content: Any) -> Any:
+    """Replace halves of surrogate pairs, which a server sends of a text that it cut: nothing can store them."""
+    return json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
 
 
 def _from_fastapi(items: list[Any]) -> ErrorBody:

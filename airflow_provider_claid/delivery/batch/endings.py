@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from airflow_provider_claid.api.errors import ClaidError
+from airflow_provider_claid.delivery.records.submission import packed
 
 Ending = Literal["delivered", "filtered", "failed", "unknown", "not_started"]
 ENDINGS: tuple[Ending, ...] = ("delivered", "filtered", "failed", "unknown", "not_started")
@@ -55,7 +56,7 @@ class Line:
             "duplicate_of": self.duplicate_of,
             "at": self.at.isoformat(),
         }
-        return json_line(value)
+        return packed(value) + b"\n"
 
     @classmethod
     def unpacked(cls, raw: bytes) -> Line:
@@ -83,11 +84,6 @@ class Mark:
             raise ValueError(f"outcome {value['outcome']!r}")
         at = datetime.fromisoformat(value["at"]).timestamp()
         return cls(str(value["batch"]), int(value["index"]), value["outcome"], int(value["credits"]), at)
-
-
-def json_line(value: Mapping[str, Any]) -> bytes:
-    """Return a line of JSON in UTF-8; half a surrogate pair, which servers send of a text that they cut, is escaped."""
-    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
 def told(error: ClaidError) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
-from airflow_provider_claid.delivery.batch.endings import json_line
+from airflow_provider_claid.delivery.records import submission
 from airflow_provider_claid.delivery.records.submission import SCHEMA, Intent, Result, Submission, require_schema
 
 
@@ -30,7 +30,7 @@ class Entry:
 
 def packed(entries: Iterable[Entry]) -> bytes:
     """Write a segment."""
-    return b"".join(json_line(entry.to_json()) for entry in entries)
+    return b"".join(submission.packed(entry.to_json()) + b"\n" for entry in entries)
 
 
 def unpacked(raw: bytes, where: str) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
 from airflow_provider_claid.delivery.records.objects import Objects, create_proven, unreadable
-from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
+from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission, packed
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 
 
@@ -63,7 +63,7 @@ class ObjectRecords:
 
     def claim(self, intent: Intent) -> bool:
         """Create the intent exclusively. The first one of a process is created twice: the store must refuse that."""
-        name, data = self._name(intent.number, "intent"), _packed(intent.to_json())
+        name, data = self._name(intent.number, "intent"), packed(intent.to_json())
         if not create_proven(self._objects, name, data):
             found = self.read(intent.number)
             if found is None:
@@ -74,7 +74,7 @@ class ObjectRecords:
 
     def finish(self, number: int, result: Result, *, unless_ended: bool = False) -> None:
         """Put the result; `unless_ended` only if none of this intent is there."""
-        name, data = self._name(number, "result"), _packed(result.to_json())
+        name, data = self._name(number, "result"), packed(result.to_json())
         if unless_ended and (self._objects.create(name, data) or self._is_ended(number)):
             return
         self._objects.put(name, data)
@@ -176,10 +176,6 @@ def all_submissions(objects: Objects) -> Iterator[Submission]:
 
 def _state_key(number: int) -> str:
     return f"claid_submission_{number}"
-
-
-def _packed(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
 
 
 @contextmanager

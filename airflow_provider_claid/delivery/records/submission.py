@@ -216,6 +216,11 @@ def _identity(value: Mapping[str, Any]) -> Identity:
     return Identity(*names, int(value["map_index"]), None if item is None else int(item))
 
 
+def packed(value: Mapping[str, Any]) -> bytes:
+    """Return JSON in UTF-8; half a surrogate pair, as in the name of a file that is no UTF-8, is escaped."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace")
+
+
 def require_schema(value: Mapping[str, Any]) -> None:
     """Raise a LookupError or ValueError for what another version wrote."""
     if value["schema"] != SCHEMA:

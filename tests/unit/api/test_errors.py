@@ -54,6 +54,13 @@ def test_no_body_can_break_the_reader(raw):
     assert isinstance(parse_error_body(raw, KEY).message, str)
 
 
+def test_half_a_character_is_replaced_as_nothing_can_store_it():
+    body = parse_error_body(
+        b'{"error_message": "no \\ud83d here", "error_type": "x", "error_details": {"input": ["\\udc00"]}}', KEY
+    )
+    assert (body.message, body.details) == ("no ? here", {"input": ["?"]})
+
+
 @given(
     st.recursive(
         st.sampled_from([KEY, f"Bearer {KEY}", "x", 1, None]),

@@ -85,9 +85,11 @@ def claid_catalog():
     ).expand(prompts=chunks)
 
     @task
-    def report(chunks: list[str]) -> dict[str, int]:
+    def report(chunks: list[str] | None) -> dict[str, int]:
         """Print what became of the prompts of each chunk, also of one that failed, and return the sums."""
         ti = get_current_context()["ti"]
+        if not chunks:
+            return {}
         results = ti.xcom_pull("generate", key="claid_result", map_indexes=list(range(len(chunks))))
         totals: Counter[str] = Counter()
         for chunk, result in zip(chunks, results, strict=True):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from itertools import chain
+from datetime import timedelta
 from typing import Any
 
 from airflow_provider_claid.api.errors import (
@@ -22,11 +21,8 @@ from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.generate import LONGEST_PAUSE, GenerateResult, generate
 from airflow_provider_claid.delivery.records.decision import Lost, Use
 from airflow_provider_claid.delivery.records.ledger import IntentTakenError, Ledger
-from airflow_provider_claid.delivery.records.store import history
-from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
+from airflow_provider_claid.delivery.records.submission import Result, Submission
 from airflow_provider_claid.delivery.stop import Stop
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
-from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -34,11 +30,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY = 2.0
 """Seconds between two looks for the pictures of a lost answer."""
 
-CLOCKS_DIFFER = timedelta(seconds=60)
-"""By how much the clocks of a worker and a store may differ where nothing but that is to be allowed for."""
-
-FolderWatch = Callable[[str, int, datetime | None], Watch]
-"""Makes the watch over a `storage://` folder: its URI, how many pictures, and since when."""
+FolderWatch = Callable[[str, int], Watch]
+"""Makes the watch over a `storage://` folder, by its URI and how many pictures it is to hold."""
 
 
 @dataclass(frozen=True)
@@ -135,83 +128,43 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
 
 
 async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | None:
-    """Look into the output folder for the pictures of a lost answer; adopt them if they are surely those."""
+    """
+    Look for the pictures of a lost answer, and adopt them.
+
+    Only in a folder that no other request was given: elsewhere nothing proves whose pictures are there.
+    """
     intent = lost.submission.intent
-    if not lost.own or search is None or intent.output is None or lost.submission.result is None:
+    if not lost.own or search is None or not intent.owns_folder or lost.submission.result is None:
         return None
-    until = lost.submission.result.at + timedelta(seconds=search.seconds)
     try:
+        uris = await _found(search, lost.submission)
+        if uris is None:
+            return None
+        adopted = await ledger.adopt(lost.submission, uris)
         earlier = await ledger.history() if intent.number > 1 else []
-        lost_before = [each for each in earlier if each.state == "unknown" and each.number < intent.number]
-        if not await _is_alone(ledger, intent, until):
-            return None
-        known = {image.uri for each in earlier if each.result for image in each.result.images}
-        uris = await _found(search, lost.submission, until, known)
-        # Again: a job that has come to the folder meanwhile has recorded that before its pictures came.
-        if uris is None or not await _is_alone(ledger, intent, until):
-            return None
     except ClaidError as fault:
         log.warning("The output folder could not be searched: %s", fault)
         return None
     log.info("The answer was lost; its %d pictures were found in %s.", len(uris), intent.output)
-    adopted = await ledger.adopt(lost.submission, uris)
-    times = 1 + sum(each.intent.first == intent.first for each in lost_before)
+    times = 1 + sum(
+        each.state == "unknown" and each.number < intent.number and each.intent.first == intent.first
+        for each in earlier
+    )
     return replace(_recorded(adopted, times), unkept=ledger.unkept)
 
 
-async def _found(search: Search, lost: Submission, until: datetime, known: Collection[str | None]) -> list[str] | None:
-    """Look until the pictures are all there, without those of earlier answers, which may have come late."""
-    intent = lost.intent
-    count = intent.request.options.number_of_images
-    # In a folder of its own only a record that was deleted can have left pictures: by then long ago.
-    since = intent.at - CLOCKS_DIFFER if intent.owns_folder else intent.at
-    watch = search.watch(str(intent.output), count, since)
+async def _found(search: Search, lost: Submission) -> list[str] | None:
+    """Look until the pictures are all there, for as long as the search may take since the loss."""
+    count, until = lost.intent.request.options.number_of_images, timedelta(seconds=search.seconds)
+    watch = search.watch(str(lost.intent.output), count)
     while True:
         report = await watch.look()
-        delivered = [uri for uri in report.delivered if uri not in known]
-        if len(delivered) == count:
-            return delivered
+        if len(report.delivered) == count:
+            return list(report.delivered)
         log.info("Looking for the pictures of a lost answer: %s", report.summary())
-        if len(delivered) > count or clock.now() >= until:
+        if len(report.delivered) > count or lost.result is None or clock.now() >= lost.result.at + until:
             return None
         await asyncio.sleep(LOOK_EVERY)
-
-
-async def _is_alone(ledger: Ledger, intent: Intent, until: datetime) -> bool:
-    """Tell whether pictures in the folder can only be this submission's; asks again while the records are busy."""
-    while not intent.owns_folder:
-        try:
-            if not await in_thread(_is_shared, ledger, intent):
-                return True
-        except StoreBusyError as busy:
-            reason = f"the records of other jobs cannot be read now ({busy})"
-        else:
-            log.warning("Pictures in %s may be another job's; take own_folder=True to be sure.", intent.output)
-            return False
-        log.warning("The output folder %s is not searched: %s", intent.output, reason)
-        if clock.now() >= until:
-            return False
-        await asyncio.sleep(LOOK_EVERY)
-    return True
-
-
-def _is_shared(ledger: Ledger, intent: Intent) -> bool:
-    """
-    Tell whether pictures of another job, or of another wish of this task, may be in the folder. Blocks.
-
-    True where that cannot be told.
-    """
-    others = ledger.records.others()
-    if others is None:
-        return True
-    # Of an earlier answer the pictures are known; a later wish is another attempt's.
-    wishes = (
-        each
-        for each in history(ledger.records)
-        if each.intent.request != intent.request and (each.state == "unknown" or each.number > intent.number)
-    )
-    # Folders below are searched too.
-    return any((each.intent.output or "").startswith(str(intent.output)) for each in chain(wishes, others))
 
 
 def _recorded(submission: Submission, times: int) -> Paid:

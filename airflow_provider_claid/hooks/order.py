@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -63,8 +62,5 @@ class Order:
         return Search(partial(_folder_watch, self.claid_conn_id, self.storage_conn_id), self.reconcile_timeout)
 
 
-def _folder_watch(
-    claid_conn_id: str, storage_conn_id: str | None, folder: str, count: int, since: datetime | None
-) -> Watch:
-    moment = since.replace(microsecond=0) if since else None
-    return watch_for(Wanted(folder=folder, count=count, since=moment), claid_conn_id, storage_conn_id)
+def _folder_watch(claid_conn_id: str, storage_conn_id: str | None, folder: str, count: int) -> Watch:
+    return watch_for(Wanted(folder=folder, count=count), claid_conn_id, storage_conn_id)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
 from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.records.attempts import Attempt, Try
+from airflow_provider_claid.delivery.records.marks import begin as begin_marks
+from airflow_provider_claid.delivery.records.marks import begin_in_state, require_mark, tell, told_to
 from airflow_provider_claid.delivery.records.objects import FIELD, Objects, open_objects
-from airflow_provider_claid.delivery.records.store import (
-    ObjectRecords,
-    Records,
-    TaskStateRecords,
-    all_submissions,
-    history,
-)
+from airflow_provider_claid.delivery.records.state import StateStore, TaskStateRecords
+from airflow_provider_claid.delivery.records.store import ObjectRecords, Records, all_submissions, history
 from airflow_provider_claid.delivery.records.submission import Submission
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
 
 log = logging.getLogger(__name__)
@@ -36,20 +36,79 @@ def records_uri(records_path: str | None) -> str | None:
     return None
 
 
-def records_of(uri: str | None, identity: Identity, context: Any = None) -> Records | None:
-    """
-    Open the records of a job: in the folder, else in the task state store of the `context` (Airflow 3.3).
+@dataclass(frozen=True)
+class Begun:
+    """An attempt that has left its mark, and the records of its job; `records` is None where nothing is recorded."""
 
-    Not there under `[state_store] clear_on_success`: what a person clears later would be paid again. Without either,
-    return None, and say once that retries are not protected. Blocks.
+    records: Records | None
+    attempt: Attempt
+
+
+def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
     """
-    if uri is not None:
-        return ObjectRecords(_opened(uri), identity.key())
-    store = context.get("task_state_store") if context is not None else None
-    if store is not None and not conf.getboolean("state_store", "clear_on_success", fallback=False):
-        return TaskStateRecords(store)
+    Write down that an attempt of a task begins: before anything else, so that a retry knows that it was here.
+
+    In the folder, else in the task state store of the `context` (Airflow 3.3). Without either, say once that retries
+    are not protected. Raises `ClaidRecordsError` where earlier attempts must have left marks and have not,
+    `ClaidConfigurationError` for a folder that cannot be used, `ClaidNotSentError` while the store fails. Blocks.
+    """
+    now, store = try_of(context), _state_store(context)
+    try:
+        if uri is not None:
+            return _begun_in_folder(uri, identity, now, store)
+        if store is not None:
+            return Begun(TaskStateRecords(store), begin_in_state(store, now))
+    except StoreBusyError as busy:
+        raise ClaidNotSentError(f"The records of this task cannot be used now: {busy}") from busy
+    except ClaidConfigurationError as fault:
+        # An earlier try may have paid, and what it wrote cannot be read.
+        fault.billed = "unknown" if now.number > 1 else fault.billed
+        raise
     _warn_unprotected()
-    return None
+    return Begun(None, Attempt(told=now))
+
+
+def records_of(uri: str, identity: Identity, attempt: int) -> Records:
+    """
+    Open the records of a job in which the worker has left the mark of this attempt; for a trigger. Blocks.
+
+    Raises `ClaidRecordsError` where that mark is not, `StoreBusyError` while the store fails.
+    """
+    objects = _opened(uri)
+    require_mark(objects, identity.key(), attempt)
+    return ObjectRecords(objects, identity.key())
+
+
+def try_of(context: Any) -> Try:
+    """Return what Airflow says of this attempt."""
+    ti, run = context["ti"], context.get("dag_run")
+    task, found, number = context.get("task") or getattr(ti, "task", None), getattr(ti, "id", None), ti.try_number
+    run_id = getattr(run, "id", None)
+    return Try(
+        number=int(number or 1),
+        max_tries=int(ti.max_tries or 0),
+        retries=int(getattr(task, "retries", 0) or 0),
+        clears=int(getattr(run, "clear_number", 0) or 0),
+        name=str(found) if isinstance(found, UUID) else "",
+        run=run_id if isinstance(run_id, int) else None,
+        # The first 48 bits of a UUID of version 7 (RFC 9562 §5.7): Airflow makes one for each try.
+        born=found.int >> 80 if isinstance(found, UUID) and found.version == 7 else None,
+    )
+
+
+def _begun_in_folder(uri: str, identity: Identity, now: Try, store: StateStore | None) -> Begun:
+    objects, key = _opened(uri), identity.key()
+    attempt = begin_marks(objects, key, now, told_to(store))
+    tell(store, objects.uri)
+    return Begun(ObjectRecords(objects, key), attempt)
+
+
+def _state_store(context: Any) -> StateStore | None:
+    """Return the task state store; None under `clear_on_success`: what a person clears later would be paid again."""
+    store = context.get("task_state_store")
+    if store is None or conf.getboolean("state_store", "clear_on_success", fallback=False):
+        return None
+    return StateStore(store)
 
 
 def no_place() -> ClaidConfigurationError:

@@ -30,6 +30,7 @@ MUST_HAPPEN = (
         "permitted",
         "fenced",
         "deferred",
+        "lost_places",
         "collected",
         "reused",
         "succeeded",

@@ -32,6 +32,15 @@ class Checks:
         server.on_arrival = self._arrived
         store.on_record = self.record
 
+    def begun(self, attempt: Any) -> None:
+        """Check what an attempt has found out of what a person has done, once it has left its mark."""
+        for other in attempt.job.attempts:
+            if other is attempt or other.ledger is None:
+                continue
+            ours, theirs = (attempt.cleared, other.cleared), (attempt.generation, other.generation)
+            if (ours[0] > ours[1], ours[0] == ours[1]) != (theirs[0] > theirs[1], theirs[0] == theirs[1]):
+                self._world.fail(f"{attempt.name} is of generation {theirs[0]}, {other.name} of {theirs[1]}: {ours}")
+
     def sender(self) -> Any:
         """Return the attempt that is running."""
         return ATTEMPT.get()
@@ -42,7 +51,7 @@ class Checks:
         job, token = attempt.job, attempt.ledger._token
         self._world.tell(f"{attempt.name} sends {sending.prompt!r}")
         if attempt.must_not_pay:
-            fail(f"{attempt.name} sent although the pictures of its epoch were handed on")
+            fail(f"{attempt.name} sent although the pictures of its generation were handed on")
         history = job.history()
         found = [each for each in history if each.token == token and each.number == attempt.ledger._next.number]
         # A later try of a fenced job that may send nothing any more does not wait for the end of this one.
@@ -128,10 +137,10 @@ class Checks:
                 fail(f"{attempt.name} returned {uri}, where no picture of ours is")
             elif sending.attempt.job is not job:
                 fail(f"{attempt.name} returned {uri}, which was made for {sending.attempt.name}")
-            elif attempt.epoch == job.epoch and sending.prompt not in job.wishes_of(attempt):
+            elif attempt.cleared == job.cleared and sending.prompt not in job.wishes_of(attempt):
                 fail(f"{attempt.name} returned {uri} of {sending.prompt!r}, wanted was {job.wishes_of(attempt)}")
         if result.recorded and (sending := self._made(uris[0])):
-            job.taken.setdefault(attempt.epoch, sending.prompt)
+            job.taken.setdefault(attempt.generation, sending.prompt)
 
     def _check_times(self, attempt: Any, result: Any, uris: list[str], done: list[Any]) -> None:
         """Check how often an attempt says that its pictures may have been paid for."""
@@ -185,9 +194,9 @@ class Checks:
 
     def _check_copies(self, job: Any) -> None:
         """Check that what the last wish has brought home is still there."""
-        latest = max(each.epoch for each in job.attempts)
+        latest = max(each.generation for each in job.attempts)
         for attempt in (*job.attempts, *job.collectors):
-            for uri in attempt.uris if attempt.epoch == latest else ():
+            for uri in attempt.uris if attempt.generation == latest else ():
                 sending = self._made(uri)
                 if uri.startswith("s3:") and (sending is None or sending.prompt not in job.wishes_of(attempt)):
                     self._world.fail(f"{attempt.name} returned {uri}, and something else is there now")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -82,7 +82,11 @@ class Deployment:
         if job.wishes.output is not None:
             search = Search(partial(Look, self.store), job.wishes.search_seconds)
         target = parse_target("s3://copies/", None) if job.wishes.save else None
-        return Means(process, account, search, target)
+        # A host on which the folder of the records is not mounted, or another one is.
+        is_used = any(each.ledger for each in job.attempts)
+        elsewhere = is_used and not job.fenced and self._world.chance(scenario.weather.lost)
+        place = Store(self._world, scenario.weather.store) if elsewhere else self.store
+        return Means(process, account, search, target, place)
 
     def _in_worker(self) -> Process:
         if self._worker is None or not self._worker.lives or not self._scenario.shared_process:
@@ -113,16 +117,15 @@ class Deployment:
 class Look:
     """The watch over a connected folder."""
 
-    def __init__(self, store: Store, folder: str, count: int, since: datetime | None) -> None:
+    def __init__(self, store: Store, folder: str, count: int) -> None:
         self._store = store
         self._folder = f"{BUCKET}{folder.removeprefix(FOLDER)}"
         self._report = Report(count, where=folder)
-        self._since = since.replace(microsecond=0) if since else None
 
     async def look(self) -> Report:
         """Look once; what may pass is in the report."""
         try:
-            paths = await in_thread(self._store.listed, self._folder, self._since)
+            paths = await in_thread(self._store.listed, self._folder)
         except OSError as fault:
             return replace(self._report, missing={self._folder: str(fault)})
         return replace(self._report, delivered=tuple(f"s3://{path}" for path in paths))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from airflow_provider_claid.api import answers
-from airflow_provider_claid.delivery import clock, job
+from airflow_provider_claid.delivery import backoff, clock, job
 from airflow_provider_claid.delivery.records import ledger, objects
 from airflow_provider_claid.pacing import fallback, pacer, slot
 from airflow_provider_claid.pacing import store as schedules
@@ -28,6 +28,7 @@ def patched(world: World, store: Store) -> Iterator[None]:
     identifiers = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"token{next(names)}"))
     changes = (
         (clock, "now", world.wall),
+        (backoff, "time", SimpleNamespace(sleep=world.sleep)),
         (ledger, "uuid", identifiers),
         (pacer, "ThreadPoolExecutor", Pool),
         (job, "open_folder", lambda target, _: folder_of(store, target)),

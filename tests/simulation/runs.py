@@ -95,6 +95,7 @@ class Run:
         counters["attempts"] += 1
         counters["fenced"] += job.fenced is not None
         counters["deferred"] += attempt.deferred
+        counters["lost_places"] += attempt.is_lost
         self._start(attempt)
         if self._world.chance(weather.rivals):
             delay = self._dice.choice((0.0, 0.1, 5.0, 100.0)) * self._dice.random()
@@ -103,7 +104,9 @@ class Run:
     def _start(self, attempt: Attempt) -> None:
         """Start an attempt, and decide what is to become of it."""
         dice, weather, process = self._dice, self._scenario.weather, attempt.process
-        self._world.tell(f"{attempt.name} begins in {process.name}, epoch {attempt.epoch}, wants {attempt.prompt!r}")
+        self._world.tell(
+            f"{attempt.name} begins in {process.name}, cleared {attempt.cleared} times, wants {attempt.prompt!r}"
+        )
         attempt.start(self._deployment.checks, self._ended)
         process.on_death.append(partial(self._killed, attempt))
         if process.kill_at is None and self._world.chance(weather.kills):
@@ -130,7 +133,7 @@ class Run:
     def _rival(self, job: Job) -> None:
         """Begin another attempt while one may be under way: it was thought dead, or two were started."""
         self._world.counters["zombies"] += self._is_busy(job)
-        self._begin_attempt(job)
+        self._retry(job)
 
     def _is_busy(self, job: Job) -> bool:
         return any(not each.ended and not each.process.dead for each in (*job.attempts, *job.collectors))
@@ -164,10 +167,15 @@ class Run:
             delay += WAITED
         if self._scenario.long_gaps:
             delay += self._dice.random() * 30 * HOUR
-        if success or self._world.chance(0.2):
+        if success or not job.has_retries or self._world.chance(0.2):
             self._world.after(delay + PERSON, partial(self._clear, job))
         else:
-            self._world.after(delay, partial(self._begin_attempt, job))
+            self._world.after(delay, partial(self._retry, job))
+
+    def _retry(self, job: Job) -> None:
+        """Try again, unless another attempt has used the last retry meanwhile."""
+        if job.has_retries:
+            self._begin_attempt(job)
 
     def _clear(self, job: Job) -> None:
         """Clear a task as a person does: with another wish perhaps, or after permitting one more submission."""
@@ -179,9 +187,9 @@ class Run:
             self._world.counters["permitted"] += 1
             self._world.tell(f"submission {history[-1].number} of {job.name} is deleted")
             job.delete(history[-1].number)
-        job.epoch += 1
+        job.clear(self._dice.choice((0, 1, 3)))
         job.reuse = self._dice.random() < 0.7
         if self._dice.random() < 0.4:
-            job.prompt = f"{job.name} as it was wished in epoch {job.epoch}"
+            job.prompt = f"{job.name} as it was wished when cleared for the {job.cleared}. time"
         self._world.tell(f"{job.name} is cleared: {job.prompt!r}, reuse={job.reuse}")
         self._begin_attempt(job)

@@ -23,6 +23,8 @@ class Weather:
     stops: float
     cancels: float
     rivals: float
+    lost: float
+    """How often an attempt runs where the place of the records is not the one of the others."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,13 @@ class Wishes:
     fenced: bool
     filename: str | None
     attempts: int
+    retries: int
     search_seconds: float
     drifts: bool
     """True where its template renders differently at every other try."""
     deferred: bool
+    told: bool
+    """True where Airflow keeps what attempts tell it (3.3), and the records are in a folder all the same."""
     stale: bool
     """True where pictures of the same names, of an earlier run, are where the copies go."""
 
@@ -73,6 +78,7 @@ def draw(dice: Random) -> Scenario:
         stops=dice.choice((0.0, 0.0, 0.2)),
         cancels=dice.choice((0.0, 0.0, 0.3)),
         rivals=dice.choice((0.0, 0.2, 0.5)),
+        lost=dice.choice((0.0, 0.0, 0.1)),
     )
     # All of a deployment: the pictures of jobs that are recorded elsewhere would be taken for one's own.
     fenced = dice.random() < FENCED_SHARE
@@ -102,8 +108,10 @@ def _wishes(dice: Random, name: str, fenced: bool) -> Wishes:
         fenced=fenced,
         filename=f"bicycle-{name}" if dice.random() < 0.3 else None,
         attempts=dice.choice((1, 2, 2, 3, 4)),
+        retries=dice.choice((0, 1, 3)),
         search_seconds=dice.choice((0.0, 30.0, 120.0)),
         drifts=dice.random() < 0.15,
         deferred=not fenced and dice.random() < 0.3,
+        told=not fenced and dice.random() < 0.5,
         stale=dice.random() < 0.3,
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.records.objects import StoreObjects
-from airflow_provider_claid.delivery.records.store import ObjectRecords, TaskStateRecords
 from airflow_provider_claid.delivery.storage import ObjectFolder
 from tests.simulation.threads import Line, remote
 from tests.simulation.world import EPOCH, START, World
@@ -73,14 +72,11 @@ class Store:
         """Return the store's own time."""
         return EPOCH + timedelta(seconds=self._world.now - START)
 
-    def listed(self, folder: str, since: Any) -> list[str]:
-        """List the pictures of a folder that were last modified since then."""
-
-        def pictures() -> list[str]:
-            paths = [path for path, found in self.objects.items() if path.startswith(folder)]
-            return sorted(path for path in paths if not since or self.objects[path].modified >= since)
-
-        found: list[str] = remote(self._world, pictures, self._trouble)
+    def listed(self, folder: str) -> list[str]:
+        """List the pictures of a folder."""
+        found: list[str] = remote(
+            self._world, lambda: sorted(path for path in self.objects if path.startswith(folder)), self._trouble
+        )
         return found
 
 
@@ -129,17 +125,12 @@ class Accessor:
         remote(self._state._world, write, self._state._trouble, line=self._line)
 
 
-def object_records(store: Store, key: str) -> ObjectRecords:
-    """Return the product's records in this store."""
+def objects_of(store: Store) -> StoreObjects:
+    """Return the product's place of records in this store."""
     objects = StoreObjects.__new__(StoreObjects)
     objects.uri, objects._conn_id, objects._field = f"s3://{RECORDS}/", None, "records_path"
     objects._fs, objects._root = store, RECORDS
-    return ObjectRecords(objects, key)
-
-
-def fenced_records(state: Fenced) -> TaskStateRecords:
-    """Return the product's records in a new try of this task."""
-    return TaskStateRecords(state.accessor())
+    return objects
 
 
 def folder_of(store: Store, target: Target) -> ObjectFolder:

@@ -56,6 +56,10 @@ class World:
         """Return True as often as that."""
         return probability > 0 and self.random.random() < probability
 
+    def sleep(self, seconds: float) -> None:
+        """Let the thread that is running now stand still."""
+        self.thread.sleep(seconds)
+
     def wall(self) -> datetime:
         """Return the time of day as the process that asks sees it."""
         skew = self.current.skew if self.current else 0.0

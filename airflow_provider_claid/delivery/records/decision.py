@@ -14,10 +14,11 @@ class Asked:
     """
     What an attempt of a task asks for.
 
-    `epoch` is the task's `max_tries`. `max_submissions` is how often the job may be paid for, over all its attempts.
+    `generation` grows when a person clears the task (`records.attempts`). `max_submissions` is how often the job may be
+    paid for, over all its attempts.
     """
 
-    epoch: int
+    generation: int
     fingerprint: str
     request: GenerateRequest
     reuse: bool = True
@@ -83,22 +84,22 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     """
     Decide what an attempt does, given all submissions of its task instance in order.
 
-    In the same epoch the recorded request counts, whatever a template renders to now. In a new one what is unchanged
-    is used again; what changed, or `reuse=False`, is another job. A submission that may have been paid counts for
-    that one too.
+    In the same generation the recorded request counts, whatever a template renders to now. In a new one what is
+    unchanged is used again; what changed, or `reuse=False`, is another job. A submission that may have been paid counts
+    for that one too.
     """
     if not history:
         return Send(1, 1, asked.request, asked.fingerprint, asked.max_submissions - 1)
     for submission in history:
         if submission.state == "open":
             return Await(submission)
-    last, epoch = history[-1].intent, max(submission.epoch for submission in history)
-    if asked.epoch < epoch:
+    last, generation = history[-1].intent, max(submission.generation for submission in history)
+    if asked.generation < generation:
         return Superseded(history[-1])
-    same_epoch, changed = asked.epoch == epoch, asked.fingerprint != last.fingerprint
-    goes_on = same_epoch or (asked.reuse and not changed)
+    same_generation, changed = asked.generation == generation, asked.fingerprint != last.fingerprint
+    goes_on = same_generation or (asked.reuse and not changed)
     first = last.first if goes_on else last.number + 1
-    overruled = same_epoch and changed
+    overruled = same_generation and changed
     unknown = [submission for submission in history if submission.state == "unknown"]
     job = [submission for submission in history if submission.intent.first == first]
     paid = sum(submission.state != "unbilled" for submission in job)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from airflow_provider_claid.api.answers import Answer
 from airflow_provider_claid.api.bill import current_bill
@@ -120,9 +120,9 @@ class Ledger:
         self._next = plan
 
     async def take(self, submission: Submission) -> None:
-        """Note that this attempt hands these pictures on: from now on they are what its epoch asked for."""
-        if submission.result is not None and self.asked.epoch > submission.epoch:
-            taken = replace(submission.result, epoch=self.asked.epoch)
+        """Note that this attempt hands these pictures on: from now on they are what its generation asked for."""
+        if submission.result is not None and self.asked.generation > submission.generation:
+            taken = replace(submission.result, generation=self.asked.generation)
             await self._step(self.records.finish, submission.number, taken)
 
     async def history(self) -> list[Submission]:
@@ -137,6 +137,27 @@ class Ledger:
             return False
         first = next((each.intent.first for each in found if each.number == number), None)
         return first is not None and found[-1].intent.first > first
+
+    async def note_delivered(self, number: int, pictures: list[dict[str, Any]]) -> None:
+        """Write down what was brought where: `name` and `sha256` of each picture. A failure only costs a download."""
+        with suppress(ClaidError):
+            await self._step(self.records.note, number, {"pictures": pictures})
+
+    async def delivered(self, number: int) -> list[dict[str, Any]]:
+        """Return what was written down so; nothing where that cannot be read."""
+        with suppress(ClaidError):
+            noted = await self._step(self.records.noted, number)
+            pictures = noted.get("pictures") if noted else None
+            return [each for each in pictures if isinstance(each, dict)] if isinstance(pictures, list) else []
+        return []
+
+    async def owns(self, name: str) -> bool:
+        """Tell whether an earlier submission of this job has delivered a picture of this name."""
+        with suppress(ClaidError):
+            for each in await self.history():
+                if any(picture.get("name") == name for picture in await self.delivered(each.number)):
+                    return True
+        return False
 
     async def submit(self, send: Callable[[GenerateRequest, Door], Awaitable[Answer]], door: Door) -> Answer:
         """
@@ -197,7 +218,7 @@ class Ledger:
             identity=self.identity,
             number=plan.number,
             first=plan.first,
-            epoch=self.asked.epoch,
+            generation=self.asked.generation,
             token=self._token,
             fingerprint=plan.fingerprint,
             request=plan.request,
@@ -230,14 +251,17 @@ class Ledger:
                 await self._end(intent, result, patience=0.0)
 
     def _output(self, plan: Send) -> str | None:
+        """
+        Return the folder that Claid is given: with `own_folder`, one that no other request has ever been given.
+
+        Its name ends in a random part, because two deployments may have jobs of one name and one bucket.
+        """
         output = plan.request.output
         if output is None or not self._terms.own_folder:
             return output
-        # A batch that is begun anew counts its submissions anew, too.
-        epoch = "" if self.asked.reuse else f"-e{self.asked.epoch}"
-        own = f"{output}{self.identity.key()}{epoch}{'' if plan.number == 1 else f'-{plan.number}'}/"
+        own = f"{output}{self.identity.key()}-{plan.number}-{self._token[:12]}/"
         if len(own) > MAX_OUTPUT:
-            came, accepted = f"{len(output)} characters", f"at most {MAX_OUTPUT - 40} with own_folder"
+            came, accepted = f"{len(output)} characters", f"at most {MAX_OUTPUT - 60} with own_folder"
             raise ClaidInputError("output_folder", came, accepted)
         return own
 

@@ -1,5 +1,5 @@
 """
-Where the records of a job are: `<records_path>/<job key>/<number>.intent` and `.result`, or Airflow's task state store.
+Where the records of a job are: `<records_path>/<job key>/<number>.intent` and `.result`, a `.note` beside them.
 
 Everything here blocks: call it in a thread.
 """
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, Protocol
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
 from airflow_provider_claid.delivery.records.objects import Objects, create_proven, unreadable
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission, packed
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
 
 
 class Records(Protocol):
@@ -43,8 +40,11 @@ class Records(Protocol):
     def where(self, number: int) -> str:
         """Return what a person deletes to permit one more submission."""
 
-    def others(self) -> Iterator[Submission] | None:
-        """Yield the submissions of all other jobs that are recorded there; None where they cannot be seen."""
+    def note(self, number: int, value: Mapping[str, Any]) -> None:
+        """Write down something more about a submission that has ended, over what was noted before."""
+
+    def noted(self, number: int) -> Mapping[str, Any] | None:
+        """Return what was noted about a submission; None if nothing was, or it cannot be kept there."""
 
 
 class ObjectRecords:
@@ -80,79 +80,30 @@ class ObjectRecords:
         self._objects.put(name, data)
 
     def _is_ended(self, number: int) -> bool:
+        """Tell whether the result that is there ends this intent; one that may not be read is never written over."""
+        if self._objects.get(self._name(number, "result")) is None:
+            raise unreadable(self._objects.uri + self._name(number, "result"))
         found = self.read(number)
         return found is not None and found.result is not None
+
+    def note(self, number: int, value: Mapping[str, Any]) -> None:
+        """Put an object beside intent and result."""
+        self._objects.put(self._name(number, "note"), packed(value))
+
+    def noted(self, number: int) -> Mapping[str, Any] | None:
+        """Get that object."""
+        raw = self._objects.get(self._name(number, "note"))
+        return None if raw is None else read_note(raw)
 
     def read(self, number: int) -> Submission | None:
         """Read intent and result."""
         raw = self._objects.get(self._name(number, "intent"))
         if raw is None:
             return None
-        return _submission(raw, self._objects.get(self._name(number, "result")), self.where(number))
-
-    def others(self) -> Iterator[Submission] | None:
-        """Read every other intent. Needs the right to list."""
-        return (each for each in all_submissions(self._objects) if each.intent.identity.key() != self._key)
+        return read_submission(raw, self._objects.get(self._name(number, "result")), self.where(number))
 
     def _name(self, number: int, kind: str) -> str:
         return f"{self._key}/{number}.{kind}"
-
-
-class TaskStateRecords:
-    """
-    Records in Airflow 3.3's task state store, a key for each submission, kept for ever.
-
-    The store belongs to one try of a task: an earlier try reads nothing any more and cannot write, so a claim, which
-    always writes before anything is sent, is exclusive.
-    """
-
-    fenced = True
-    removable = True
-
-    def __init__(self, state_store: Any) -> None:
-        self._store = state_store
-
-    def where(self, number: int) -> str:
-        """Return the name of the key."""
-        return f"the key {_state_key(number)} of the task state store"
-
-    def claim(self, intent: Intent) -> bool:
-        """Set the key unless it is there."""
-        if self._get(intent.number) is not None:
-            return False
-        self._set(intent.number, {"intent": intent.to_json()})
-        return True
-
-    def finish(self, number: int, result: Result, *, unless_ended: bool = False) -> None:
-        """Add the result to the intent."""
-        value = self._get(number)
-        if isinstance(value, dict) and not (unless_ended and "result" in value):
-            self._set(number, {"intent": value["intent"], "result": result.to_json()})
-        elif not unless_ended:
-            raise ClaidRecordsError(
-                f"{self.where(number)} is gone: a later try of the task has begun, or it was deleted"
-            )
-
-    def read(self, number: int) -> Submission | None:
-        """Read intent and result."""
-        value = self._get(number)
-        if value is None:
-            return None
-        parts = value if isinstance(value, dict) else {}
-        return _submission(parts.get("intent"), parts.get("result"), self.where(number))
-
-    def others(self) -> Iterator[Submission] | None:
-        """A task sees its own state only."""  # noqa: D401
-        return None
-
-    def _get(self, number: int) -> Any:
-        with _state_errors():
-            return self._store.get(_state_key(number))
-
-    def _set(self, number: int, value: Mapping[str, Any]) -> None:
-        with _state_errors():
-            # Airflow's NEVER_EXPIRE is this very object.
-            self._store.set(_state_key(number), value, retention=timedelta.max)
 
 
 def history(records: Records) -> Iterator[Submission]:
@@ -174,23 +125,20 @@ def all_submissions(objects: Objects) -> Iterator[Submission]:
                 yield found
 
 
-def _state_key(number: int) -> str:
-    return f"claid_submission_{number}"
-
-
-@contextmanager
-def _state_errors() -> Iterator[None]:
+def read_note(raw: Any) -> Mapping[str, Any] | None:
+    """Read a note; what is none counts for nothing: it proves something, and its absence only costs a download."""
     try:
-        yield
-    except Exception as cause:
-        raise StoreBusyError(f"Airflow's task state store failed ({type(cause).__name__}: {cause})") from cause
+        value = _loaded(raw)
+    except ValueError:
+        return None
+    return value if isinstance(value, Mapping) else None
 
 
 def _loaded(value: Any) -> Any:
     return json.loads(value) if isinstance(value, bytes) else value
 
 
-def _submission(intent: Any, result: Any, where: str) -> Submission:
+def read_submission(intent: Any, result: Any, where: str) -> Submission:
     """Read a record, or say what to do about one that cannot be read: to take it for none would pay again."""
     try:
         begun = Intent.from_json(_loaded(intent))

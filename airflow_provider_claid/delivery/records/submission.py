@@ -29,15 +29,15 @@ class Intent:
     """
     That a request is about to leave. It may not leave `SEND_WITHIN` seconds later, and is given up at `lost_at`.
 
-    `first` is the number of the job's first submission: a changed prompt begins another job. `epoch` is the task's
-    `max_tries`: retries of Airflow keep it, clearing by a person raises it. `request` is what was asked for, `output`
-    the folder that Claid is really given: with `own_folder`, one of this submission alone.
+    `first` is the number of the job's first submission: a changed prompt begins another job. `generation` is that
+    of the attempt: retries of Airflow keep it, clearing by a person raises it. `request` is what was asked for,
+    `output` the folder that Claid is really given: with `own_folder`, one of this submission alone.
     """
 
     identity: Identity
     number: int
     first: int
-    epoch: int
+    generation: int
     token: str
     fingerprint: str
     request: GenerateRequest
@@ -67,7 +67,7 @@ class Intent:
             **asdict(self.identity),
             "number": self.number,
             "first": self.first,
-            "epoch": self.epoch,
+            "generation": self.generation,
             "token": self.token,
             "fingerprint": self.fingerprint,
             "request": self.request.model_dump(mode="json"),
@@ -84,7 +84,7 @@ class Intent:
             _identity(value),
             int(value["number"]),
             int(value["first"]),
-            int(value["epoch"]),
+            int(value["generation"]),
             _text(value, "token"),
             _text(value, "fingerprint"),
             GenerateRequest.model_validate(value["request"]),
@@ -99,7 +99,7 @@ class Result:
     """
     What became of a request; `images` as Claid described them, `message` the error if there was one.
 
-    `epoch` is that of the last attempt which took these pictures for its own, if it was a later one.
+    `generation` is that of the last attempt which took these pictures for its own, if it was a later one.
     """
 
     token: str
@@ -109,7 +109,7 @@ class Result:
     request_id: str | None = None
     images: tuple[GeneratedImage, ...] = ()
     message: str = ""
-    epoch: int | None = None
+    generation: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -122,7 +122,7 @@ class Result:
             "request_id": self.request_id,
             "images": [image.model_dump(mode="json", exclude_none=True) for image in self.images],
             "message": self.message,
-            "epoch": self.epoch,
+            "generation": self.generation,
         }
 
     @classmethod
@@ -139,7 +139,7 @@ class Result:
             value["request_id"],
             tuple(GeneratedImage.model_validate(image) for image in value["images"]),
             str(value["message"]),
-            None if value["epoch"] is None else int(value["epoch"]),
+            None if value["generation"] is None else int(value["generation"]),
         )
 
 
@@ -157,10 +157,10 @@ class Submission:
         return self.intent.number
 
     @property
-    def epoch(self) -> int:
-        """The latest epoch of the task that this submission belongs to."""
-        taken = self.result.epoch if self.result else None
-        return self.intent.epoch if taken is None else max(taken, self.intent.epoch)
+    def generation(self) -> int:
+        """The latest generation of the task that this submission belongs to."""
+        taken = self.result.generation if self.result else None
+        return self.intent.generation if taken is None else max(taken, self.intent.generation)
 
     @property
     def state(self) -> Literal["open"] | Outcome:

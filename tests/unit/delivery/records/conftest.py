@@ -38,14 +38,15 @@ class Job:
 
     def __init__(self, sandbox, account, place, identity=IDENTITY):
         self.sandbox, self.account, self.identity = sandbox, account, identity
+        place.mkdir(exist_ok=True)
         self.records = ObjectRecords(open_objects(parse_target(f"file://{place}/", None)), identity.key())
         self.folder = place / identity.key()
 
-    def order(self, prompt="a red bicycle", epoch=0, output=None, **rules):
-        return Order(self.identity, epoch, check_request(prompt, 2, 5.0, output), "claid_default", **rules)
+    def order(self, prompt="a red bicycle", generation=0, output=None, **rules):
+        return Order(self.identity, generation, check_request(prompt, 2, 5.0, output), "claid_default", **rules)
 
-    def pay(self, prompt="a red bicycle", epoch=0, *, output=None, first_try=False, **rules):
-        order = self.order(prompt, epoch, output, **rules)
+    def pay(self, prompt="a red bicycle", generation=0, *, output=None, first_try=False, **rules):
+        order = self.order(prompt, generation, output, **rules)
         ledger = order.ledger(self.account, self.records)
         return sync.run(pay(self.account, ledger, search=order.search(), first_try=first_try))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,136 +15,64 @@ from airflow_provider_claid.api.errors import (
     ClaidUnknownOutcomeError,
 )
 from airflow_provider_claid.delivery import payment
-from airflow_provider_claid.delivery.records.objects import LocalObjects
 from airflow_provider_claid.delivery.records.store import history
-from tests.unit.delivery.records.conftest import IDENTITY, Job, failing, lose
+from tests.unit.delivery.records.conftest import IDENTITY, Job, lose
 
 
 def test_a_folder_of_its_own_is_recorded_and_used(storing):
     paid = storing.pay(output=storing.output, own_folder=True)
     (submission,) = history(storing.records)
-    assert submission.intent.output == f"{storing.output}{IDENTITY.key()}/"
-    assert all(f"/{IDENTITY.key()}/" in image.uri for image in paid.result.images)
+    own = f"{IDENTITY.key()}-1-{submission.intent.token[:12]}"
+    assert submission.intent.output == f"{storing.output}{own}/"
+    assert all(f"/{own}/" in image.uri for image in paid.result.images)
 
 
-@pytest.mark.parametrize("own_folder", [True, False])
-def test_pictures_of_a_lost_answer_are_adopted(storing, sandbox, own_folder):
+def test_pictures_of_a_lost_answer_are_adopted(storing, sandbox):
     lose(sandbox)
-    paid = storing.pay(output=storing.output, own_folder=own_folder, reconcile_timeout=5)
+    paid = storing.pay(output=storing.output, own_folder=True, reconcile_timeout=5)
     assert (paid.times, paid.reused, paid.number) == (1, True, 1)
     assert len({image.uri for image in paid.result.images}) == 2
     assert all(Path(urlsplit(image.uri).path).read_bytes().startswith(b"\x89PNG") for image in paid.result.images)
     assert (storing.states(), storing.posts(), storing.credits()) == (["adopted"], 1, 2)
-    again = storing.pay(output=storing.output, own_folder=own_folder)
+    again = storing.pay(output=storing.output, own_folder=True)
     assert (again.result.images, storing.posts()) == (paid.result.images, 1)
 
 
-def test_in_a_folder_that_another_jobs_record_names_nothing_is_adopted(storing, sandbox, account, tmp_path, caplog):
-    Job(sandbox, account, tmp_path / "records", replace(IDENTITY, task_id="car")).pay(output=storing.output)
+def test_in_a_folder_that_others_may_use_nothing_is_adopted(storing, sandbox):
     lose(sandbox)
     with pytest.raises(ClaidUnknownOutcomeError, match=f"after a look into {storing.output}"):
-        storing.pay(output=storing.output, reconcile_timeout=0)
-    assert "take own_folder=True" in caplog.text
+        storing.pay(output=storing.output, reconcile_timeout=5)
+    while len(list(storing.out.glob("*.png"))) < 2:
+        time.sleep(0.01)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay(output=storing.output, reconcile_timeout=5)
     assert storing.states() == ["unknown"]
 
 
-def unrecorded(storing, account, tmp_path, age):
-    """Put two pictures into the shared folder that no record here names, last modified `age` seconds ago."""
-    images = Job(storing.sandbox, account, tmp_path / "elsewhere").pay(output=storing.output).result.images
-    for image in images:
-        os.utime(urlsplit(image.uri).path, (time.time() - age,) * 2)
+def test_a_job_of_the_same_name_in_another_deployment_has_another_folder(storing, sandbox, account, tmp_path):
+    other = Job(sandbox, account, tmp_path / "elsewhere")
+    other.pay(output=storing.output, own_folder=True)
+    lose_unmade(sandbox)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay(output=storing.output, own_folder=True, reconcile_timeout=0)
+    assert storing.states() == ["unknown"]
+
+
+def test_more_pictures_than_asked_for_are_not_adopted(storing, sandbox):
+    lose(sandbox)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay(output=storing.output, own_folder=True, reconcile_timeout=0)
+    while len(list(storing.out.glob("*/*.png"))) < 2:
+        time.sleep(0.01)
+    (own,) = storing.out.iterdir()
+    shutil.copytree(own, own / "more")
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay(output=storing.output, own_folder=True, reconcile_timeout=5)
+    assert storing.states() == ["unknown"]
 
 
 def lose_unmade(sandbox):
     sandbox.fault("generate", "reset", when="before_billing")
-
-
-def test_a_job_in_a_folder_below_shares_the_folder(storing, sandbox, account, tmp_path, caplog):
-    Job(sandbox, account, tmp_path / "records", replace(IDENTITY, map_index=1)).pay(output=f"{storing.output}below/")
-    lose(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=0)
-    assert "take own_folder=True" in caplog.text
-
-
-def test_a_job_that_comes_to_the_folder_during_the_search_shares_it(storing, sandbox, account, tmp_path, monkeypatch):
-    other, found = Job(sandbox, account, tmp_path / "records", replace(IDENTITY, map_index=1)), payment._found
-
-    async def slowly(*given):
-        other.records.claim(other.intent(output=storing.output))
-        return await found(*given)
-
-    monkeypatch.setattr(payment, "_found", slowly)
-    lose(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=5)
-    assert storing.states() == ["unknown"]
-
-
-def test_an_attempt_adopts_nothing_once_a_person_has_wished_for_something_else(storing, sandbox, monkeypatch):
-    found = payment._found
-
-    async def slowly(*given):
-        wish = storing.order("a blue bicycle", 1, storing.output).request
-        later = storing.intent("later", number=2, first=2, epoch=1, request=wish, output=storing.output)
-        storing.records.claim(later)
-        return await found(*given)
-
-    monkeypatch.setattr(payment, "_found", slowly)
-    lose(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=5)
-    assert storing.states() == ["unknown", "open"]
-
-
-@pytest.mark.parametrize("times", [1, 1000])
-def test_records_of_others_that_cannot_be_listed_for_a_while_are_asked_for_again(storing, sandbox, monkeypatch, times):
-    names, fails = LocalObjects.names, iter([True] * times)
-    monkeypatch.setattr(LocalObjects, "names", lambda *given: failing() if next(fails, False) else names(*given))
-    lose(sandbox)
-    if times == 1:
-        assert storing.pay(output=storing.output, reconcile_timeout=5).reused
-    else:
-        with pytest.raises(ClaidUnknownOutcomeError):
-            storing.pay(output=storing.output, reconcile_timeout=0)
-
-
-def test_pictures_that_were_there_before_are_not_adopted(storing, sandbox, account, tmp_path):
-    unrecorded(storing, account, tmp_path, age=5)
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=0)
-    assert storing.states() == ["unknown"]
-
-
-def test_more_pictures_than_asked_for_are_not_adopted(storing, sandbox, account, tmp_path):
-    unrecorded(storing, account, tmp_path, age=-5)
-    shutil.copytree(storing.out, storing.out / "more")
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay(output=storing.output, reconcile_timeout=5)
-    assert storing.states() == ["unknown"]
-
-
-def test_late_pictures_of_an_earlier_answer_are_not_adopted(storing, sandbox):
-    paid = storing.pay(output=storing.output)
-    for image in paid.result.images:
-        os.utime(urlsplit(image.uri).path, (time.time() + 5,) * 2)
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay("a blue bicycle", epoch=1, output=storing.output, reconcile_timeout=0)
-    assert storing.states() == ["done", "unknown"]
-
-
-def test_late_pictures_of_another_prompt_are_not_adopted(storing, sandbox, account, tmp_path):
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidLostAnswerError):
-        storing.pay(output=storing.output, max_submissions=2, reconcile_timeout=0)
-    unrecorded(storing, account, tmp_path, age=-5)
-    lose_unmade(sandbox)
-    with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay("a blue bicycle", epoch=1, output=storing.output, max_submissions=2, reconcile_timeout=0)
-    assert storing.states() == ["unknown", "unknown"]
 
 
 def test_adopted_after_another_loss_says_that_it_may_be_paid_twice(storing, sandbox):
@@ -164,7 +91,7 @@ def test_without_pictures_in_the_folder_a_retry_sends_only_what_is_allowed(stori
         storing.pay(output=storing.output, own_folder=True, max_submissions=2, reconcile_timeout=0)
     paid = storing.pay(output=storing.output, own_folder=True, max_submissions=2, reconcile_timeout=0)
     assert (paid.number, paid.reused, storing.credits()) == (2, False, 2)
-    assert all(f"/{IDENTITY.key()}-2/" in image.uri for image in paid.result.images)
+    assert all(f"/{IDENTITY.key()}-2-" in image.uri for image in paid.result.images)
 
 
 def test_pictures_that_appear_after_the_attempt_are_adopted_by_the_next(storing, sandbox, monkeypatch):
@@ -199,5 +126,5 @@ def test_pictures_of_a_record_that_was_deleted_are_not_adopted_from_the_folder_i
     shutil.rmtree(storing.folder)
     lose_unmade(sandbox)
     with pytest.raises(ClaidUnknownOutcomeError):
-        storing.pay("a blue bicycle", epoch=1, output=storing.output, own_folder=True, reconcile_timeout=0)
+        storing.pay("a blue bicycle", generation=1, output=storing.output, own_folder=True, reconcile_timeout=0)
     assert storing.states() == ["unknown"]

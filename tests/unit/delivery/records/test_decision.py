@@ -22,13 +22,22 @@ def request(prompt):
     return check_request(prompt, 2, 5.0, None)
 
 
-def asks(prompt="aaa", epoch=0, **options):
-    return Asked(epoch, prompt, request(prompt), **options)
+def asks(prompt="aaa", generation=0, **options):
+    return Asked(generation, prompt, request(prompt), **options)
 
 
-def made(number, outcome, prompt="aaa", epoch=0, first=1):
+def made(number, outcome, prompt="aaa", generation=0, first=1):
     intent = Intent(
-        IDENTITY, number, first, epoch, f"t{number}", prompt, request(prompt), None, NOW, NOW + timedelta(seconds=90)
+        IDENTITY,
+        number,
+        first,
+        generation,
+        f"t{number}",
+        prompt,
+        request(prompt),
+        None,
+        NOW,
+        NOW + timedelta(seconds=90),
     )
     billed = {"done": "yes", "adopted": "yes", "unbilled": "no"}.get(outcome, "unknown")
     result = None if outcome == "open" else Result(intent.token, outcome, billed, NOW)
@@ -42,8 +51,8 @@ def sends(number, first=1, prompt="aaa", spare=0, overruled=False, times=1):
 UNBILLED, LOST, DONE = made(1, "unbilled"), made(1, "unknown"), made(1, "done")
 
 
-def taken(submission, epoch):
-    return replace(submission, result=replace(submission.result, epoch=epoch))
+def taken(submission, generation):
+    return replace(submission, result=replace(submission.result, generation=generation))
 
 
 @pytest.mark.parametrize(
@@ -52,37 +61,41 @@ def taken(submission, epoch):
         ([], asks(), sends(1)),
         ([], asks(max_submissions=3), sends(1, spare=2)),
         ([made(1, "open")], asks(), Await(made(1, "open"))),
-        ([made(1, "open")], asks("bbb", epoch=5, max_submissions=9), Await(made(1, "open"))),
+        ([made(1, "open")], asks("bbb", generation=5, max_submissions=9), Await(made(1, "open"))),
         ([made(1, "open"), made(2, "done")], asks(), Await(made(1, "open"))),
         ([UNBILLED], asks(), sends(2)),
         ([UNBILLED], asks("bbb"), sends(2, overruled=True)),
-        ([UNBILLED], asks("bbb", epoch=1), sends(2, first=2, prompt="bbb")),
+        ([UNBILLED], asks("bbb", generation=1), sends(2, first=2, prompt="bbb")),
         ([UNBILLED, made(2, "done")], asks(), Use(made(2, "done"), 1)),
         ([DONE], asks(), Use(DONE, 1)),
         ([made(1, "adopted")], asks(), Use(made(1, "adopted"), 1)),
         ([DONE], asks("bbb"), Use(DONE, 1, overruled=True)),
         ([DONE], asks(reuse=False), Use(DONE, 1)),
-        ([DONE], asks(epoch=1), Use(DONE, 1)),
-        ([DONE], asks(epoch=1, reuse=False), sends(2, first=2)),
-        ([DONE], asks("bbb", epoch=1), sends(2, first=2, prompt="bbb")),
-        ([DONE, made(2, "done", "bbb", 1, 2)], asks("bbb", epoch=1), Use(made(2, "done", "bbb", 1, 2), 1)),
-        ([DONE, made(2, "unbilled", "bbb", 1, 2)], asks("bbb", epoch=1), sends(3, first=2, prompt="bbb")),
+        ([DONE], asks(generation=1), Use(DONE, 1)),
+        ([DONE], asks(generation=1, reuse=False), sends(2, first=2)),
+        ([DONE], asks("bbb", generation=1), sends(2, first=2, prompt="bbb")),
+        ([DONE, made(2, "done", "bbb", 1, 2)], asks("bbb", generation=1), Use(made(2, "done", "bbb", 1, 2), 1)),
+        ([DONE, made(2, "unbilled", "bbb", 1, 2)], asks("bbb", generation=1), sends(3, first=2, prompt="bbb")),
         ([LOST], asks(), Lost(LOST, own=True, next=None)),
         ([LOST], asks(max_submissions=2), Lost(LOST, own=True, next=sends(2, times=2))),
         ([LOST], asks(max_submissions=3), Lost(LOST, own=True, next=sends(2, spare=1, times=2))),
         ([LOST], asks("bbb", max_submissions=2), Lost(LOST, own=True, next=sends(2, overruled=True, times=2))),
-        ([LOST], asks(epoch=1), Lost(LOST, own=True, next=None)),
-        ([LOST], asks("bbb", epoch=1), Lost(LOST, own=False, next=None)),
-        ([LOST], asks("bbb", epoch=1, max_submissions=2), sends(2, first=2, prompt="bbb")),
-        ([LOST], asks(epoch=1, reuse=False), Lost(LOST, own=False, next=None)),
+        ([LOST], asks(generation=1), Lost(LOST, own=True, next=None)),
+        ([LOST], asks("bbb", generation=1), Lost(LOST, own=False, next=None)),
+        ([LOST], asks("bbb", generation=1, max_submissions=2), sends(2, first=2, prompt="bbb")),
+        ([LOST], asks(generation=1, reuse=False), Lost(LOST, own=False, next=None)),
         ([LOST, made(2, "done")], asks(), Use(made(2, "done"), 2)),
         ([made(1, "adopted"), made(2, "done")], asks(), Use(made(2, "done"), 2)),
         ([LOST, made(2, "unbilled")], asks(max_submissions=2), Lost(LOST, own=True, next=sends(3, times=2))),
-        ([taken(DONE, 2)], asks("bbb", epoch=2), Use(taken(DONE, 2), 1, overruled=True)),
-        ([taken(DONE, 2)], asks("bbb", epoch=3), sends(2, first=2, prompt="bbb")),
-        ([taken(DONE, 2)], asks(epoch=1), Superseded(taken(DONE, 2))),
-        ([made(1, "done", epoch=2)], asks(epoch=1), Superseded(made(1, "done", epoch=2))),
-        ([made(1, "unknown", epoch=2)], asks(epoch=1, max_submissions=9), Superseded(made(1, "unknown", epoch=2))),
+        ([taken(DONE, 2)], asks("bbb", generation=2), Use(taken(DONE, 2), 1, overruled=True)),
+        ([taken(DONE, 2)], asks("bbb", generation=3), sends(2, first=2, prompt="bbb")),
+        ([taken(DONE, 2)], asks(generation=1), Superseded(taken(DONE, 2))),
+        ([made(1, "done", generation=2)], asks(generation=1), Superseded(made(1, "done", generation=2))),
+        (
+            [made(1, "unknown", generation=2)],
+            asks(generation=1, max_submissions=9),
+            Superseded(made(1, "unknown", generation=2)),
+        ),
     ],
 )
 def test_the_plan_of_each_history(history, asked, plan):
@@ -104,10 +117,10 @@ STEPS = st.lists(
 
 def followed(steps, allowed):
     """Carry plans out one after another, as `pay` does; yield the history before each, what was asked, and the plan."""
-    history, epoch = [], 0
+    history, generation = [], 0
     for cleared, prompt, reuse, outcome, found in steps:
-        epoch += cleared
-        asked = asks(prompt, epoch, reuse=reuse, max_submissions=allowed)
+        generation += cleared
+        asked = asks(prompt, generation, reuse=reuse, max_submissions=allowed)
         plan = decide(history, asked)
         yield list(history), asked, plan
         if isinstance(plan, Lost):
@@ -117,8 +130,8 @@ def followed(steps, allowed):
                 continue
             plan = plan.next
         if isinstance(plan, Send):
-            intent = made(plan.number, outcome, plan.request.input, epoch, plan.first).intent
-            history.append(made(plan.number, outcome, intent.request.input, epoch, plan.first))
+            intent = made(plan.number, outcome, plan.request.input, generation, plan.first).intent
+            history.append(made(plan.number, outcome, intent.request.input, generation, plan.first))
 
 
 ALLOWED = st.integers(1, 3)
@@ -146,9 +159,9 @@ def test_numbers_grow_by_one(steps, allowed):
 
 
 @given(STEPS, ALLOWED)
-def test_the_same_epoch_never_changes_the_request(steps, allowed):
+def test_the_same_generation_never_changes_the_request(steps, allowed):
     for history, asked, plan in followed(steps, allowed):
-        if history and history[-1].intent.epoch == asked.epoch:
+        if history and history[-1].intent.generation == asked.generation:
             assert not (send := send_of(plan)) or send.request == history[-1].intent.request
             assert not isinstance(plan, Use) or plan.submission.intent.request == history[-1].intent.request
 
@@ -156,21 +169,21 @@ def test_the_same_epoch_never_changes_the_request(steps, allowed):
 @given(STEPS, ALLOWED)
 def test_a_job_that_has_its_pictures_never_sends(steps, allowed):
     for history, asked, plan in followed(steps, allowed):
-        if history and history[-1].delivered and history[-1].intent.epoch == asked.epoch:
+        if history and history[-1].delivered and history[-1].intent.generation == asked.generation:
             assert isinstance(plan, Use)
             assert plan.submission == history[-1]
 
 
 @given(STEPS, ALLOWED, st.integers(0, 12), st.sampled_from(["aaa", "bbb"]), st.integers(0, 9))
-def test_nothing_is_sent_while_a_submission_is_open(steps, allowed, position, prompt, epoch):
+def test_nothing_is_sent_while_a_submission_is_open(steps, allowed, position, prompt, generation):
     for history, _, _ in followed(steps, allowed):
         if position < len(history):
             history[position] = Submission(history[position].intent, None)
-            assert decide(history, asks(prompt, epoch, max_submissions=9)) == Await(history[position])
+            assert decide(history, asks(prompt, generation, max_submissions=9)) == Await(history[position])
 
 
 @given(STEPS, ALLOWED, st.booleans())
 def test_an_attempt_that_was_superseded_does_nothing(steps, allowed, reuse):
     for history, _, _ in followed(steps, allowed):
-        if history and history[-1].intent.epoch:
+        if history and history[-1].intent.generation:
             assert decide(history, asks(reuse=reuse, max_submissions=9)) == Superseded(history[-1])

@@ -75,29 +75,29 @@ def test_a_template_that_rendered_anew_when_nothing_was_billed_is_a_new_wish_onc
     with pytest.raises(ClaidValidationError):
         job.pay()
     assert job.pay("a blue bicycle").result.prompt == "a red bicycle"
-    assert job.pay("a red bicycle", epoch=1).reused
-    assert job.pay("a blue bicycle", epoch=2).result.prompt == "a blue bicycle"
+    assert job.pay("a red bicycle", generation=1).reused
+    assert job.pay("a blue bicycle", generation=2).result.prompt == "a blue bicycle"
     assert job.states() == ["unbilled", "done", "done"]
 
 
 def test_a_cleared_task_uses_what_is_unchanged(job):
     job.pay()
-    assert job.pay(epoch=1).reused
+    assert job.pay(generation=1).reused
     assert job.posts() == 1
 
 
 def test_a_retry_after_that_pays_nothing_either_though_its_template_renders_anew(job):
     job.pay()
-    job.pay(epoch=1)
-    assert job.pay("a blue bicycle", epoch=1).result.prompt == "a red bicycle"
+    job.pay(generation=1)
+    assert job.pay("a blue bicycle", generation=1).result.prompt == "a red bicycle"
     assert job.posts() == 1
 
 
 def test_a_cleared_task_with_another_prompt_pays_again(job):
     job.pay()
-    again = job.pay("a blue bicycle", epoch=1)
+    again = job.pay("a blue bicycle", generation=1)
     assert (again.number, again.times, again.reused) == (2, 1, False)
-    assert job.pay("a blue bicycle", epoch=1).result.images == again.result.images
+    assert job.pay("a blue bicycle", generation=1).result.images == again.result.images
     assert (job.posts(), job.states()) == (2, ["done", "done"])
 
 
@@ -105,8 +105,8 @@ def test_without_reuse_a_cleared_task_pays_again_and_its_retry_does_not(job):
     job.pay(reuse=False)
     assert job.pay(reuse=False).reused
     assert job.posts() == 1
-    assert job.pay(epoch=1, reuse=False).number == 2
-    assert job.pay(epoch=1, reuse=False).reused
+    assert job.pay(generation=1, reuse=False).number == 2
+    assert job.pay(generation=1, reuse=False).reused
     assert job.posts() == 2
 
 
@@ -119,9 +119,9 @@ def test_other_map_indexes_have_records_of_their_own(job, sandbox, account, tmp_
 
 def test_a_lost_answer_names_its_record_and_no_attempt_sends_again(job, sandbox):
     lose(sandbox)
-    for epoch in (0, 0, 1):
+    for generation in (0, 0, 1):
         with pytest.raises(ClaidUnknownOutcomeError) as caught:
-            job.pay(epoch=epoch)
+            job.pay(generation=generation)
         assert type(caught.value) is ClaidUnknownOutcomeError
         assert f"{job.folder}/1.intent" in str(caught.value)
         assert caught.value.billed == "unknown"
@@ -130,9 +130,9 @@ def test_a_lost_answer_names_its_record_and_no_attempt_sends_again(job, sandbox)
 
 def test_a_changed_prompt_does_not_get_round_a_lost_answer(job, sandbox):
     lose(sandbox)
-    for prompt, epoch in (("a red bicycle", 0), ("a blue bicycle", 1)):
+    for prompt, generation in (("a red bicycle", 0), ("a blue bicycle", 1)):
         with pytest.raises(ClaidUnknownOutcomeError):
-            job.pay(prompt, epoch)
+            job.pay(prompt, generation)
     assert job.posts() == 1
 
 
@@ -250,7 +250,7 @@ def test_a_record_that_cannot_be_read_is_no_permission(job, name, spoil):
     spoil(job.folder / name)
     for first_try in (False, True):
         with pytest.raises(ClaidRecordsError, match=r"1\.intent cannot be read"):
-            job.pay("a blue bicycle", epoch=1, first_try=first_try)
+            job.pay("a blue bicycle", generation=1, first_try=first_try)
     assert job.posts() == 1
 
 
@@ -263,9 +263,9 @@ def test_a_field_of_a_later_version_is_read_over(job):
 
 @pytest.mark.parametrize("prompt", ["a red bicycle", "a blue bicycle"])
 def test_an_attempt_that_was_superseded_sends_nothing(job, prompt):
-    job.pay(epoch=1)
+    job.pay(generation=1)
     with pytest.raises(ClaidNotSentError, match="A later attempt of this task has begun"):
-        job.pay(prompt, epoch=0)
+        job.pay(prompt, generation=0)
     assert job.posts() == 1
 
 

@@ -10,7 +10,8 @@ import pytest
 from airflow_provider_claid.api.errors import ClaidRecordsError
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.identity import Identity
-from airflow_provider_claid.delivery.records.store import TaskStateRecords, history
+from airflow_provider_claid.delivery.records.state import StateStore, TaskStateRecords
+from airflow_provider_claid.delivery.records.store import history
 from airflow_provider_claid.delivery.records.submission import Intent, Result
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 
@@ -43,7 +44,7 @@ def store():
 
 @pytest.fixture
 def records(store):
-    return TaskStateRecords(store)
+    return TaskStateRecords(StateStore(store))
 
 
 def test_a_submission_is_read_as_it_was_written(records):
@@ -111,6 +112,16 @@ def test_a_store_that_fails_may_pass(records, monkeypatch, broken, calls):
             getattr(records, call)(*arguments[call])
 
 
-def test_other_jobs_cannot_be_seen(records):
+def test_a_note_is_kept_beside(records):
     assert records.fenced
-    assert records.others() is None
+    assert records.noted(1) is None
+    records.claim(INTENT)
+    records.note(1, {"pictures": []})
+    assert records.noted(1) == {"pictures": []}
+    assert records.read(1).state == "open"
+
+
+def test_half_a_surrogate_pair_is_recorded_as_something_that_a_database_takes(records, store):
+    records.claim(INTENT)
+    records.finish(1, replace(RESULT, message="a \udc80 of a file name"))
+    assert records.read(1).result.message == "a ? of a file name"

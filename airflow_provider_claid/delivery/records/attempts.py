@@ -1,0 +1,123 @@
+"""
+The attempts of a task, written down before anything else: which place the records are in, and what a person cleared.
+
+An attempt that finds the marks of earlier ones is in the right place. One that should find some and finds none is not:
+its records are lost or elsewhere, so what they say about money is not known, and nothing may be sent. The marks also
+tell an automatic retry from a task that a person has cleared, which Airflow does not say by itself. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from airflow_provider_claid.delivery.records.submission import SCHEMA, require_schema
+
+Relation = Literal["same", "retry", "cleared", "late"]
+"""`same`: this very attempt. `retry`: by Airflow. `cleared`: by a person, or the run was made anew. `late`: overtaken."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """
+    What Airflow says of one attempt: `number` is its try number, `clears` how often its Dag run was cleared.
+
+    `max_tries` and `retries` are those of the task instance and of the task. `name` is an id that no other attempt has,
+    "" where Airflow has none. `run` is the number of the Dag run in Airflow's database (Airflow 2), `born` when `name`
+    was made, in Unix milliseconds (Airflow 3): each tells a run that was deleted and made again under its run id.
+    """
+
+    number: int
+    max_tries: int = 0
+    retries: int = 0
+    clears: int = 0
+    name: str = ""
+    run: int | None = None
+    born: int | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """
+    An attempt as it is written down: its `number` counts all attempts of the task from 1.
+
+    `generation` grows when a person clears the task, and stays for automatic retries. `refused`: it found no marks
+    where some had to be, and sent nothing.
+    """
+
+    number: int = 1
+    generation: int = 0
+    told: Try = Try(1)
+    refused: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Attempt:
+        """Read what `to_json` wrote; raises a kind of LookupError, TypeError or ValueError for anything else."""
+        require_schema(value)
+        return cls(int(value["number"]), int(value["generation"]), Try(**value["told"]), bool(value["refused"]))
+
+
+UNKNOWN = "unknown"
+"""Airflow keeps nothing between two attempts of a task: what earlier ones told it is not known."""
+
+
+def is_lost(marks: int, try_number: int, told_place: str | None) -> bool:
+    """
+    Tell whether a place is the wrong one, by the number of marks that earlier attempts have left there.
+
+    `told_place` is where an earlier attempt told Airflow that the records are, None if none ever told, `UNKNOWN` where
+    Airflow keeps nothing.
+
+    | marks | try | Airflow was told | the place |
+    | --- | --- | --- | --- |
+    | some | any | anything | is right |
+    | none | first | anything | is used for the first time |
+    | none | later | nothing, by no attempt | is used for the first time |
+    | none | later | a place | is lost, or another |
+    | none | later | (keeps nothing) | is lost, or another |
+    """
+    return not marks and try_number > 1 and told_place is not None
+
+
+def follow(last: Attempt | None, now: Try) -> Attempt | None:
+    """Return the attempt that begins now, behind the `last` one: that itself if it is the same, None if it is late."""
+    if last is None:
+        return Attempt(told=now)
+    relation = relation_of(now, last.told)
+    if relation == "late":
+        return None
+    if relation == "same":
+        return last
+    return Attempt(last.number + 1, last.generation + (relation == "cleared"), now)
+
+
+def relation_of(now: Try, last: Try) -> Relation:
+    """
+    Tell how an attempt follows the one that was written down last.
+
+    Airflow's clearing sets `max_tries` to the tries so far and the task's `retries`; automatic retries change neither.
+    With fewer `retries` than before the sum may happen to be the old one: that, too, is a person's doing. A try beyond
+    `max_tries` is none: a scheduler that restarts begins lost tasks anew.
+    """
+    if now.name and now.name == last.name:
+        return "same"
+    for ours, theirs in ((now.run, last.run), (now.born, last.born)):
+        if ours is not None and theirs is not None and ours < theirs:
+            return "late"
+    is_anew = now.number <= last.number and _is_newer(now, last)
+    if is_anew or (now.run is not None and last.run is not None and now.run != last.run):
+        return "cleared"
+    if now.number <= last.number:
+        return "same" if now.number == last.number and not (now.name and last.name) else "late"
+    is_sum = last.number <= now.max_tries - now.retries < now.number
+    return "cleared" if now.max_tries != last.max_tries or is_sum else "retry"
+
+
+def _is_newer(now: Try, last: Try) -> bool:
+    """Tell whether the id of a try is younger: its tries are counted from 1 again, in a run that was made anew."""
+    return now.born is not None and last.born is not None and now.born > last.born

@@ -1,0 +1,120 @@
+"""Which attempt of a task this is: an automatic retry, a person's clearing, a run that was made anew, or a late one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_claid.delivery.records.attempts import UNKNOWN, Attempt, Try, follow, is_lost, relation_of
+
+
+@pytest.mark.parametrize(
+    ("marks", "try_number", "told_place", "lost"),
+    [
+        (0, 1, None, False),
+        (0, 1, UNKNOWN, False),
+        (0, 1, "s3://records/", False),
+        (0, 2, None, False),
+        (0, 2, UNKNOWN, True),
+        (0, 2, "s3://records/", True),
+        (0, 9, UNKNOWN, True),
+        (1, 1, UNKNOWN, False),
+        (1, 2, UNKNOWN, False),
+        (1, 2, None, False),
+        (3, 9, "s3://records/", False),
+    ],
+)
+def test_a_place_is_lost_where_earlier_attempts_must_have_left_marks(marks, try_number, told_place, lost):
+    assert is_lost(marks, try_number, told_place) is lost
+
+
+def tried(number, max_tries, retries=None, **more):
+    return Try(number, max_tries, max_tries if retries is None else retries, **more)
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "relation"),
+    [
+        # Airflow's own retries.
+        (tried(1, 3), tried(2, 3), "retry"),
+        (tried(1, 3), tried(4, 3), "retry"),
+        (tried(1, 3), tried(2, 3, clears=1), "retry"),
+        (tried(5, 6, 3), tried(6, 6, 3), "retry"),
+        (tried(1, 2, 2), tried(2, 2, 5), "retry"),
+        # Cleared: max_tries = tries so far + retries of today.
+        (tried(1, 3), tried(2, 4, 3), "cleared"),
+        (tried(1, 0), tried(2, 1, 0), "cleared"),
+        (tried(1, 3), tried(2, 1, 0), "cleared"),
+        (tried(1, 2), tried(2, 2, 1), "cleared"),
+        (tried(3, 3), tried(4, 3, 0), "cleared"),
+        (tried(1, 1), tried(2, 6, 5), "cleared"),
+        # Begun anew by a scheduler that has restarted, or cleared while it ran: a retry cannot be told from that.
+        (tried(2, 1), tried(3, 1), "retry"),
+        (tried(1, 0), tried(2, 0), "retry"),
+        # The same attempt again: a message that was delivered twice, or another process for one try.
+        (tried(2, 3), tried(2, 3), "same"),
+        (tried(2, 3, name="a", born=5), tried(2, 3, name="a", born=5), "same"),
+        (tried(1, 3, run=7), tried(1, 3, run=7), "same"),
+        # Overtaken.
+        (tried(2, 3), tried(1, 3), "late"),
+        (tried(2, 3, name="b", born=6), tried(1, 3, name="a", born=5), "late"),
+        (tried(2, 3, name="b", born=6), tried(2, 3, name="a", born=5), "late"),
+        (tried(1, 3, run=8), tried(2, 3, run=7), "late"),
+        # The run was deleted and made again under its run id.
+        (tried(2, 3, name="a", born=5), tried(1, 3, name="b", born=6), "cleared"),
+        (tried(1, 3, name="a", born=5), tried(1, 3, name="b", born=6), "cleared"),
+        (tried(1, 3, run=7), tried(1, 3, run=8), "cleared"),
+        (tried(1, 3, run=7), tried(2, 3, run=8), "cleared"),
+    ],
+)
+def test_how_an_attempt_follows_another(last, now, relation):
+    assert relation_of(now, last) == relation
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["retry", "clear", "again"]), st.integers(0, 4)), max_size=20)
+
+
+def airflow(steps):
+    """Yield the tries of a task as Airflow counts them, each with whether a person's doing came before it."""
+    number, retries, born = 1, 2, 1
+    max_tries, clears = retries, 0
+    yield tried(number, max_tries, retries, name=f"{born}", born=born), False
+    for what, wanted in steps:
+        born += 1
+        if what == "retry":
+            if number > max_tries:
+                continue
+            number += 1
+        elif what == "clear":
+            retries, clears = wanted, clears + 1
+            max_tries, number = number + retries, number + 1
+        else:
+            number, retries = 1, wanted
+            max_tries, clears = retries, 0
+        yield tried(number, max_tries, retries, clears=clears, name=f"{born}", born=born), what != "retry"
+
+
+@given(STEPS)
+def test_the_generation_grows_with_each_clearing_and_with_nothing_else(steps):
+    attempt = None
+    for now, is_person in airflow(steps):
+        following = follow(attempt, now)
+        if attempt is None:
+            assert following == Attempt(1, 0, now)
+        else:
+            assert following.number == attempt.number + 1
+            assert following.generation == attempt.generation + is_person
+            assert follow(following, attempt.told) is None
+        assert follow(following, now) is following
+        attempt = following
+
+
+@given(STEPS)
+def test_a_mark_is_read_as_it_was_written(steps):
+    for now, _ in airflow(steps):
+        attempt = Attempt(3, 2, replace(now, run=5), refused=True)
+        assert Attempt.from_json(json.loads(json.dumps(attempt.to_json()))) == attempt

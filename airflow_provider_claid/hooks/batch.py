@@ -29,7 +29,8 @@ class Places:
     """
     The folder of a batch's records and that of its manifest, with the manifest's name; `key` names the batch.
 
-    `chosen`: the manifest's name is a user's, and may be given to several batches.
+    `chosen`: the manifest's name is a user's, and may be given to several batches. `below`: the records are below
+    `save_to`, in a folder that is made for them.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Places:
     folder: Target
     name: str
     chosen: bool = False
+    below: bool = False
 
     def opened(self, scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
         """
@@ -48,12 +50,13 @@ class Places:
         if scan.duplicates:
             parts.append("deduplicate")
         fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        records = open_objects(self.records, makes_root=self.below)
         manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
         try:
             manifest.open()
             if self.chosen:
-                reserve(open_objects(self.folder), f"{self.name}.batch", fingerprint, scan.total)
-            journal = Journal(open_objects(self.records), self.key)
+                reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
+            journal = Journal(records, self.key)
             journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
         except StoreBusyError as busy:
             manifest.close()
@@ -75,8 +78,9 @@ def places_of(key: str, records: str | None, target: Target | None, manifest_pat
         place = replace(target, uri=target.uri + RECORDS_FOLDER)
     if manifest_path:
         folder, name = split_file(manifest_path, FIELD, ".jsonl")
-        return Places(key, place, _connected(_like(target, parse_target(folder, None, FIELD))), name, chosen=True)
-    return Places(key, place, target or place, f"claid-{key}.jsonl")
+        manifest = _connected(_like(target, parse_target(folder, None, FIELD)))
+        return Places(key, place, manifest, name, chosen=True, below=records is None)
+    return Places(key, place, target or place, f"claid-{key}.jsonl", below=records is None)
 
 
 def prompts_of(prompts: Any, defaults: Defaults, target: Target | None, on_bad_row: str) -> Source:

@@ -147,12 +147,14 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         account, allowance = ClaidHook(self.claid_conn_id).account(), Allowance(max_failed_of(self))
         with prompts_of(self.prompts, defaults_of(self), target, self.on_bad_row) as source:
             scan = source.scan(deduplicate=self.deduplicate)
+            # First, as the records may be below it, which make no more than one folder.
+            folder = open_folder(target, self._tags(identity)) if target else None
             journal, manifest = places.opened(scan, self.claid_conn_id, account)
             try:
                 yield Batch(
                     items=source,
                     job_of=partial(self._item_job, context, account, journal, target),
-                    open_folder=partial(open_folder, target, self._tags(identity)) if target else None,
+                    folder=folder,
                     pace=account.pace,
                     journal=journal,
                     manifest=manifest,

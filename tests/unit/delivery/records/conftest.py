@@ -38,6 +38,7 @@ class Job:
 
     def __init__(self, sandbox, account, place, identity=IDENTITY):
         self.sandbox, self.account, self.identity = sandbox, account, identity
+        place.mkdir(exist_ok=True)
         self.records = ObjectRecords(open_objects(parse_target(f"file://{place}/", None)), identity.key())
         self.folder = place / identity.key()
 

@@ -14,11 +14,12 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 STALE_SECONDS = 3600.0
 """Age at which a temporary file counts as left behind: nobody writes one for that long."""
@@ -35,15 +36,31 @@ class NoHardLinksError(OSError):
     """The file system of this folder makes no hard links, by which files are created exclusively."""
 
 
-def replace(path: Path, content: bytes | Iterable[bytes], mode: int = 0o666) -> None:
+def replace(
+    path: Path, content: bytes | Iterable[bytes], mode: int = 0o666, *, ready: Callable[[], None] = lambda: None
+) -> None:
     """
     Write a file durably, whole or not at all, over an older one or a symbolic link; the umask applies to `mode`.
 
-    Raises `OSError`, also if only the sync of the folder fails, when the file is there: writing it again is safe.
+    `ready` is called when only the name is missing; what it raises leaves the older file. Raises `OSError`, also if
+    only the sync of the folder fails, when the file is there: writing it again is safe.
     """
-    with _unfinished(path.parent, content, mode) as unfinished:
+    replace_open(path, content, mode, ready=ready).close()
+
+
+def replace_open(
+    path: Path, content: bytes | Iterable[bytes], mode: int = 0o666, *, ready: Callable[[], None] = lambda: None
+) -> BinaryIO:
+    """
+    Do as `replace`, and return the file, to write on at its end.
+
+    Whoever takes the name later takes it from this file: what is written then is in nobody's way.
+    """
+    with _unfinished(path.parent, content, mode) as (unfinished, file):
+        ready()
         unfinished.replace(path)
         sync_folder(path.parent)
+    return file
 
 
 def create(path: Path, content: bytes | Iterable[bytes], mode: int = 0o666) -> bool:
@@ -53,7 +70,7 @@ def create(path: Path, content: bytes | Iterable[bytes], mode: int = 0o666) -> b
     Of many who create one name at once, one gets True. Raises `NoHardLinksError` where that cannot be had, and
     `OSError`.
     """
-    with _unfinished(path.parent, content, mode) as unfinished:
+    with _unfinished(path.parent, content, mode) as (unfinished, file):
         try:
             os.link(unfinished, path)
         except FileExistsError:
@@ -62,6 +79,8 @@ def create(path: Path, content: bytes | Iterable[bytes], mode: int = 0o666) -> b
             if cause.errno in _NO_LINKS:
                 raise NoHardLinksError(cause.errno, cause.strerror, str(path.parent)) from cause
             raise
+        finally:
+            file.close()
         sync_folder(path.parent)
     return True
 
@@ -100,16 +119,22 @@ def _open_new(path: Path, mode: int = 0o666) -> int:
 
 
 @contextmanager
-def _unfinished(folder: Path, content: bytes | Iterable[bytes], mode: int) -> Iterator[Path]:
-    """Write a temporary file and sync it; it is gone at the end, unless it has got its name."""
+def _unfinished(folder: Path, content: bytes | Iterable[bytes], mode: int) -> Iterator[tuple[Path, BinaryIO]]:
+    """Write a temporary file and sync it; it is gone at the end, unless it has got its name. The file stays open."""
     path = folder / f".claid-{uuid.uuid4().hex}.part"
+    file: BinaryIO | None = None
     try:
-        with os.fdopen(_open_new(path, mode), "wb") as file:
-            for chunk in (content,) if isinstance(content, bytes) else content:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        yield path
+        file = os.fdopen(_open_new(path, mode), "wb")
+        for chunk in (content,) if isinstance(content, bytes) else content:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+        yield path, file
+    except BaseException:
+        if file is not None:
+            with suppress(OSError):
+                file.close()
+        raise
     finally:
         with suppress(OSError):
             path.unlink(missing_ok=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
+from airflow_provider_claid.delivery.batch.attempts import begin
 from airflow_provider_claid.delivery.batch.journal import Journal, reserve
 from airflow_provider_claid.delivery.batch.manifest import Manifest
+from airflow_provider_claid.delivery.batch.names import require_free_names
 from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
 from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
@@ -18,6 +21,7 @@ from airflow_provider_claid.hooks.storage import storage_connection
 
 if TYPE_CHECKING:
     from airflow_provider_claid.delivery.account import Account
+    from airflow_provider_claid.delivery.prompts.rows import Item
     from airflow_provider_claid.delivery.prompts.tally import Scan
 
 RECORDS_FOLDER = "claid-records/"
@@ -40,9 +44,9 @@ class Places:
     chosen: bool = False
     below: bool = False
 
-    def opened(self, scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
+    def opened(self, items: Iterable[Item], scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
         """
-        Begin the batch of these prompts, or read what earlier attempts have written.
+        Begin an attempt at the batch of these items, or read what earlier ones have written, if nothing is left to do.
 
         Raises `ClaidInputError` where another batch is, `ClaidNotSentError` while the store fails. Blocks.
         """
@@ -58,6 +62,9 @@ class Places:
                 reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
             journal = Journal(records, self.key)
             journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
+            require_free_names(items, manifest)
+            if not manifest.is_finished:
+                manifest.begin(begin(records, self.key))
         except StoreBusyError as busy:
             manifest.close()
             raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy

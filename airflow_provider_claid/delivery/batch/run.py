@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_claid.api.bill import Bill, opened_bill
-from airflow_provider_claid.api.errors import ClaidBudgetError, ClaidError
+from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError, ClaidBudgetError, ClaidError
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE
 from airflow_provider_claid.delivery.batch.crew import Crew
 from airflow_provider_claid.delivery.batch.endings import Counts
@@ -135,7 +135,15 @@ class _Run:
             raise self._interruption
 
     async def close(self) -> None:
-        """Write what is left to say of each item, and the manifest in order."""
+        """Write what is left to say of each item, and the manifest in order, unless it is a later attempt's by now."""
+        try:
+            await self._write_all()
+        except ClaidBatchUnfinishedError as fault:
+            if not self._batch.manifest.overtaken:
+                raise
+            self._stop_for(fault)
+
+    async def _write_all(self) -> None:
         batch = self._batch
         self._show()
         for item in self._under_way.values():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,6 @@ from airflow_provider_claid.delivery.store_errors import (
     is_refused_create,
     store_errors,
 )
-
-log = logging.getLogger(__name__)
 
 RIGHTS = "to put and to get (S3: PutObject, GetObject)"
 FIELD = "records_path"
@@ -184,7 +181,7 @@ def _raise_unless_gone(fault: OSError) -> None:
 class StoreObjects:
     """Objects of any store that Airflow has a file system for, each put in one request."""
 
-    def __init__(self, target: Target, field: str = FIELD) -> None:
+    def __init__(self, target: Target, field: str = FIELD, *, exclusive_create: bool = True) -> None:
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
         self.uri = target.uri
@@ -197,7 +194,8 @@ class StoreObjects:
             except (ValueError, ImportError) as cause:
                 accepted, fix = "a scheme that Airflow has a file system for", f"Install its provider ({cause})."
                 raise ClaidConfigurationError(field, target.uri, accepted, fix) from cause
-        exclusive.require_atomic(type(self._fs), target.uri, field)
+        if exclusive_create:
+            exclusive.require_atomic(type(self._fs), target.uri, field)
         self._root = path.path.rstrip("/")
 
     def create(self, name: str, data: bytes) -> bool:
@@ -256,15 +254,6 @@ class StoreObjects:
                 return False
             raise
         return True
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Delete objects; where that is not allowed, they stay."""
-        for name in names:
-            try:
-                self._fs.rm_file(self._path(name))
-            except Exception as cause:  # noqa: BLE001 - what is left behind harms nobody
-                log.info("%s%s is left behind: %s", self.uri, name, cause)
-                return
 
     def names(self) -> Iterator[str]:
         """List everything."""

@@ -87,6 +87,7 @@ def _run(contestant: Contestant, per_minute: int) -> Figures:
 def _environment(url: str, folder: Path, per_minute: int) -> dict[str, str]:
     """Return the environment of an Airflow that knows the sandbox, by a name for each of the triggers."""
     address = urlsplit(url)
+    (folder / "records").mkdir()
     host = {"host": f"http://{address.hostname}", "port": address.port}
     pace = {"requests_per_second": PER_SECOND, "requests_per_minute": per_minute}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.child import Child
@@ -36,6 +37,7 @@ Figures = dict[str, Any]
 def main() -> None:
     """Measure all in turns, and print the tables."""
     with store() as s3, tempfile.TemporaryDirectory(prefix="claid-benchmark-") as folder:
+        Path(folder, "records").mkdir()
         places = {"local": f"file://{folder}/records/", "s3": s3.uri("records/")}
         _steps(s3, places)
         _payments(s3, places)

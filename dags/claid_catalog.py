@@ -66,6 +66,8 @@ def claid_catalog():
         """Cut the list into files of a chunk each, so that no prompt travels through Airflow's database."""
         source, folder = ObjectStoragePath(params["prompts"]), ObjectStoragePath(params["folder"]) / "chunks" / run_id
         folder.mkdir(parents=True, exist_ok=True)
+        # Records go into a folder that is there: a provider does not make one, as a lost one holds what was paid for.
+        (ObjectStoragePath(params["folder"]) / "records").mkdir(parents=True, exist_ok=True)
         lines = [line for line in source.read_text(encoding="utf-8").split("\n") if line.strip()]
         # Chunks share a folder, and each of them knows only its own ids.
         if twice := [each for each, count in ids_of(lines, source.suffix).items() if count > 1]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
+from airflow_provider_claid.delivery.batch.attempts import begin
 from airflow_provider_claid.delivery.batch.journal import Journal, reserve
 from airflow_provider_claid.delivery.batch.manifest import Manifest
+from airflow_provider_claid.delivery.batch.names import require_free_names
 from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
 from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
@@ -18,6 +21,7 @@ from airflow_provider_claid.hooks.storage import storage_connection
 
 if TYPE_CHECKING:
     from airflow_provider_claid.delivery.account import Account
+    from airflow_provider_claid.delivery.prompts.rows import Item
     from airflow_provider_claid.delivery.prompts.tally import Scan
 
 RECORDS_FOLDER = "claid-records/"
@@ -29,7 +33,8 @@ class Places:
     """
     The folder of a batch's records and that of its manifest, with the manifest's name; `key` names the batch.
 
-    `chosen`: the manifest's name is a user's, and may be given to several batches.
+    `chosen`: the manifest's name is a user's, and may be given to several batches. `below`: the records are below
+    `save_to`, in a folder that is made for them.
     """
 
     key: str
@@ -37,10 +42,11 @@ class Places:
     folder: Target
     name: str
     chosen: bool = False
+    below: bool = False
 
-    def opened(self, scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
+    def opened(self, items: Iterable[Item], scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
         """
-        Begin the batch of these prompts, or read what earlier attempts have written.
+        Begin an attempt at the batch of these items, or read what earlier ones have written, if nothing is left to do.
 
         Raises `ClaidInputError` where another batch is, `ClaidNotSentError` while the store fails. Blocks.
         """
@@ -48,13 +54,17 @@ class Places:
         if scan.duplicates:
             parts.append("deduplicate")
         fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        records = open_objects(self.records, makes_root=self.below)
         manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
         try:
             manifest.open()
             if self.chosen:
-                reserve(open_objects(self.folder), f"{self.name}.batch", fingerprint, scan.total)
-            journal = Journal(open_objects(self.records), self.key)
+                reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
+            journal = Journal(records, self.key)
             journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
+            require_free_names(items, manifest)
+            if not manifest.is_finished:
+                manifest.begin(begin(records, self.key))
         except StoreBusyError as busy:
             manifest.close()
             raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
@@ -75,8 +85,9 @@ def places_of(key: str, records: str | None, target: Target | None, manifest_pat
         place = replace(target, uri=target.uri + RECORDS_FOLDER)
     if manifest_path:
         folder, name = split_file(manifest_path, FIELD, ".jsonl")
-        return Places(key, place, _connected(_like(target, parse_target(folder, None, FIELD))), name, chosen=True)
-    return Places(key, place, target or place, f"claid-{key}.jsonl")
+        manifest = _connected(_like(target, parse_target(folder, None, FIELD)))
+        return Places(key, place, manifest, name, chosen=True, below=records is None)
+    return Places(key, place, target or place, f"claid-{key}.jsonl", below=records is None)
 
 
 def prompts_of(prompts: Any, defaults: Defaults, target: Target | None, on_bad_row: str) -> Source:

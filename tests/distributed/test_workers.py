@@ -64,6 +64,7 @@ def test_a_catalogue_and_deferred_generations_outlive_a_lost_worker(workers):
     airflow.wait_for(lambda: paid(workers) >= PROMPTS / 5, 180, "a fifth is paid")
     prompts = [f"deferred {number}" for number in range(60)]
     folder = f"file://{workers.folder}/deferred/"
+    (workers.folder / "deferred" / "records").mkdir(parents=True)
     deferred = airflow.trigger("deferred_pictures", {"prompts": prompts, "folder": folder})
     airflow.wait_for(lambda: paid(workers, "deferred ") >= 5, 120, "some of the deferred ones are paid")
     lost = airflow.wait_for(lambda: airflow.task_processes("worker-1"), 60, "a task of worker-1")

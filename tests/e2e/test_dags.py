@@ -226,6 +226,7 @@ def test_the_configurations_default_of_deferring_runs_on_the_worker(sandbox, run
 @pytest.mark.parametrize("configured", ["argument", "configuration"])
 def test_deferred_the_trigger_pays_and_the_worker_copies(sandbox, run_one, tmp_path, monkeypatch, configured):
     records = f"file://{tmp_path}/records/"
+    (tmp_path / "records").mkdir()
     if configured == "configuration":
         monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
         monkeypatch.setenv("AIRFLOW__CLAID__RECORDS_PATH", records)
@@ -242,6 +243,7 @@ def test_deferred_the_trigger_pays_and_the_worker_copies(sandbox, run_one, tmp_p
 
 def test_what_fails_in_the_trigger_fails_the_task_as_on_a_worker(sandbox, run_one, tmp_path, log_text):
     sandbox.fault("generate", "status", status=402, times=None)
+    (tmp_path / "records").mkdir()
     run, ti = run_one(deferrable=True, records_path=f"file://{tmp_path}/records/")
     assert (run.state, ti.try_number) == ("failed", 1)
     assert "ClaidCreditsError" in log_text.text

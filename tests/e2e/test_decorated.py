@@ -22,6 +22,7 @@ def totals(sandbox):
 def decorated(dag, monkeypatch, tmp_path):
     """Run the Dag `decorated` with pictures in the test's own folder."""
     monkeypatch.setenv("CLAID_TEST_FOLDER", f"file://{tmp_path}/")
+    (tmp_path / "records").mkdir()
     monkeypatch.setenv("AIRFLOW__CLAID__RECORDS_PATH", f"file://{tmp_path}/records/")
     return dag("decorated")
 

@@ -48,6 +48,7 @@ def attempts(server, bucket, tmp_path):
         "AIRFLOW__CLAID__PACING_DIR": str(tmp_path / "pacing"),
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
     }
+    (tmp_path / "records").mkdir()
     with (tmp_path / "attempts.log").open("w") as log:
         running = Attempts("batch_attempts.py", environment, log)
         yield running

@@ -45,6 +45,7 @@ def quickstart(server, dags_folder, tmp_path):
         "CLAID_QUICKSTART_FOLDER": f"file://{tmp_path}/pictures/",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
+    (tmp_path / "records").mkdir()
     with (tmp_path / "quickstart.log").open("w") as log:
         running = Quickstart("quickstart.py", environment, log)
         yield running

@@ -202,6 +202,7 @@ def test_a_full_disk_stops_the_request(sandbox, account, tmp_path):
     if os.system(f"mount -t tmpfs -o size=64k tmpfs {small}") != 0:
         pytest.skip("a small file system cannot be mounted here")
     try:
+        (small / "records").mkdir()
         (small / "filler").write_bytes(bytes(64 * 1024))
         with pytest.raises(ClaidNotSentError, match="No space left"):
             do(account, f"file://{small}/records/")

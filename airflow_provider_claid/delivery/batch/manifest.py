@@ -1,5 +1,5 @@
 """
-The manifest of a batch: JSONL, a line for each item, complete at any moment and at the end in the order of the prompts.
+The manifest of a batch: JSONL, a line for each item that has ended; at the end one for each, in the prompts' order.
 
 Everything but `add` and what tells of one item blocks: call it in a thread.
 """
@@ -14,15 +14,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO, Any
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
+from airflow_provider_claid.delivery.batch.attempts import Attempt
 from airflow_provider_claid.delivery.batch.endings import ENDINGS, FINAL, Counts, Line, Mark
 from airflow_provider_claid.delivery.batch.journal import another_batch
 from airflow_provider_claid.delivery.batch.sinks import Sink
 
 NONE = len(ENDINGS)
+
+CLOSE_SECONDS = 1.0
 
 MOST = 500
 """Lines that are written at once at the most."""
@@ -33,7 +35,7 @@ class Manifest:
     The lines of one batch of `total` items. The latest line of an item counts, and none after its last one (`FINAL`).
 
     All lines are kept in a temporary file of this process, and of each item in memory a few bytes: so a batch of any
-    size is written in order at its end.
+    size is written in order. Only the attempt that has begun it last writes it.
     """
 
     def __init__(self, sink: Sink, batch: str, total: int) -> None:
@@ -46,7 +48,11 @@ class Manifest:
         self._spool: IO[bytes] = tempfile.TemporaryFile(prefix="claid-manifest-")  # noqa: SIM115 - closed by `close`
         self._pending: list[tuple[int, bytes]] = []
         self._adding = threading.Lock()
+        """Held for moments, by whoever adds or reads a line: an event loop does."""
         self._writing = threading.Lock()
+        self._attempt: Attempt | None = None
+        self._in_order = True
+        """Whether what is at the address has one line for each item that has one, in order."""
         self.counts = Counts(total)
         self.seconds = 0.0
         """Seconds that writing has taken so far."""
@@ -59,10 +65,26 @@ class Manifest:
     @property
     def patience(self) -> float:
         """Seconds for which lines may wait to be written together."""
-        return self._sink.seconds
+        return self._sink.patience
+
+    @property
+    def most(self) -> int:
+        """Lines that are written without waiting for more."""
+        return MOST if self._sink.grows else self.counts.total + 1
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether it was found out that a later attempt has begun."""
+        return self._attempt is not None and self._attempt.overtaken
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing will be written any more: no item needs anything, and all lines are in order."""
+        return self.counts.is_final and self._in_order
 
     def open(self) -> None:
         """Read what earlier attempts have written; raises `ClaidInputError` for the manifest of another batch."""
+        last = -1
         for raw in self._sink.lines():
             try:
                 mark = Mark.read(raw)
@@ -73,6 +95,16 @@ class Manifest:
                 raise another_batch(self.uri, mark.batch, self._batch)
             if (mark.outcome in FINAL, mark.at) >= (self.is_final(mark.index), self._moments[mark.index]):
                 self._keep(mark, raw)
+            self._in_order, last = self._in_order and mark.index > last, mark.index
+
+    def begin(self, attempt: Attempt) -> None:
+        """
+        Write what is known by now, in order, as this attempt: there is something to read from now on.
+
+        Raises `ClaidBatchUnfinishedError`, as `write` and `finish` do, once a later attempt has begun.
+        """
+        self._attempt = attempt
+        self._write_whole()
 
     def ending(self, index: int) -> str | None:
         """Return how an item ended; None if it has not."""
@@ -107,14 +139,14 @@ class Manifest:
         return len(self._pending)
 
     def write(self) -> list[int]:
-        """Write up to `MOST` pending lines durably, and return their items; what cannot be written stays pending."""
+        """Write pending lines durably, and return their items; what cannot be written stays pending."""
         # One at a time: a write goes on in its thread when whoever waited for it is cancelled.
         with self._writing:
             with self._adding:
-                lines = self._pending[:MOST]
+                lines = self._pending[: self.most]
             if lines:
                 begun = time.monotonic()
-                self._sink.append([raw for _, raw in lines])
+                self._put([raw for _, raw in lines])
                 self.seconds += time.monotonic() - begun
                 with self._adding:
                     del self._pending[: len(lines)]
@@ -122,13 +154,11 @@ class Manifest:
 
     def finish(self) -> None:
         """Write the manifest once more, whole: a line for each item that has one, in the order of the prompts."""
-        begun = time.monotonic()
-        with self._writing, tempfile.NamedTemporaryFile(prefix="claid-manifest-") as ordered:
-            for raw in self.read():
-                ordered.write(raw)
-            ordered.flush()
-            self._sink.replace(Path(ordered.name))
-        self.seconds += time.monotonic() - begun
+        with self._writing:
+            if not self._in_order:
+                begun = time.monotonic()
+                self._write_whole()
+                self.seconds += time.monotonic() - begun
 
     def read(self) -> Iterator[bytes]:
         """Yield the line of each item that has one, in the order of the prompts."""
@@ -136,9 +166,28 @@ class Manifest:
             if ending != NONE:
                 yield self._raw(index)
 
+    def _put(self, lines: list[bytes]) -> None:
+        if self._sink.grows:
+            self._begun.go_on()
+            self._in_order = False
+            self._sink.append(lines)
+        else:
+            self._write_whole()
+
+    def _write_whole(self) -> None:
+        self._sink.replace(self.read(), self._begun.require_latest)
+        self._in_order = True
+
+    @property
+    def _begun(self) -> Attempt:
+        if self._attempt is None:
+            raise RuntimeError("A manifest is written by an attempt that has begun.")
+        return self._attempt
+
     def _raw(self, index: int) -> bytes:
-        self._spool.seek(self._places[index])
-        return self._spool.readline()
+        with self._adding:
+            self._spool.seek(self._places[index])
+            return self._spool.readline()
 
     def summary(self) -> dict[str, Any]:
         """Return where the manifest is, how many items ended how, and what they cost at most: plain JSON for XCom."""
@@ -146,7 +195,12 @@ class Manifest:
         return {"manifest": self.uri, "total": counts.total, **counts.endings, "credits": counts.credits}
 
     def close(self) -> None:
-        """Let go of the temporary file."""
+        """Let go of the files; of one that a thread still writes into, the end of the process does."""
+        if self._writing.acquire(timeout=CLOSE_SECONDS):
+            try:
+                self._sink.close()
+            finally:
+                self._writing.release()
         with suppress(OSError):
             self._spool.close()
 

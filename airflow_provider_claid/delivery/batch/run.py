@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_claid.api.bill import Bill, opened_bill
-from airflow_provider_claid.api.errors import ClaidBudgetError, ClaidError
+from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError, ClaidBudgetError, ClaidError
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE
 from airflow_provider_claid.delivery.batch.crew import Crew
 from airflow_provider_claid.delivery.batch.endings import Counts
@@ -53,6 +53,7 @@ class Batch:
     """
     What is asked for: `items` can be read any number of times, `job_of` makes the job of one, with its record.
 
+    The pictures that Claid keeps for a day are copied into `folder`, None where it stores them itself.
     `duplicates` maps an item to the earlier one whose pictures it gets. `max_credits` is what the batch may cost in
     all, over all attempts. `killed` is the wish of Airflow that it end. `report` is told of the bill of each item,
     `show` how far the batch is, every 10 s.
@@ -60,7 +61,7 @@ class Batch:
 
     items: Iterable[Item]
     job_of: Callable[[Item], ImageJob]
-    open_folder: Callable[[], Folder] | None
+    folder: Folder | None
     pace: Pace
     journal: Journal
     manifest: Manifest
@@ -80,7 +81,7 @@ async def run(batch: Batch) -> Counts:
     The manifest tells of every item also if the batch fails. Raises the error that stopped the batch, with the counts
     in its message, or `ClaidBatchError` if more items failed than may.
     """
-    work = _Run(batch, await in_thread(batch.open_folder) if batch.open_folder else None)
+    work = _Run(batch)
     try:
         await work.to_its_end()
     finally:
@@ -93,13 +94,12 @@ async def run(batch: Batch) -> Counts:
 
 
 class _Run:
-    def __init__(self, batch: Batch, folder: Folder | None) -> None:
+    def __init__(self, batch: Batch) -> None:
         self.cause: ClaidError | None = None
         """Why nothing more is sent."""
         self.again = False
         """Whether a later attempt can do more for an item that failed."""
         self._batch = batch
-        self._folder = folder
         self._stop = Stop(above=batch.killed)
         self._crew = Crew(Width(batch.pace), self._on_fault)
         self._breaker = Breaker()
@@ -135,7 +135,15 @@ class _Run:
             raise self._interruption
 
     async def close(self) -> None:
-        """Write what is left to say of each item, and the manifest in order."""
+        """Write what is left to say of each item, and the manifest in order, unless it is a later attempt's by now."""
+        try:
+            await self._write_all()
+        except ClaidBatchUnfinishedError as fault:
+            if not self._batch.manifest.overtaken:
+                raise
+            self._stop_for(fault)
+
+    async def _write_all(self) -> None:
         batch = self._batch
         self._show()
         for item in self._under_way.values():
@@ -229,7 +237,7 @@ class _Run:
                 paid = await order(job)
                 self._crew.paid(bill, time.monotonic() - begun)
                 async with self._copying:
-                    result = await deliver(job, paid, self._folder)
+                    result = await deliver(job, paid, self._batch.folder)
                 line, error = line_of(item, result, known(item.index), self._batch.on_filtered)
             except ClaidError as fault:
                 line, error = line_without(item, known(item.index), fault), fault

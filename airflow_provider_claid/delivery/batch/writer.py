@@ -10,7 +10,7 @@ from collections.abc import Callable
 from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError
 from airflow_provider_claid.delivery.batch.endings import Line
 from airflow_provider_claid.delivery.batch.journal import Journal
-from airflow_provider_claid.delivery.batch.manifest import MOST, Manifest
+from airflow_provider_claid.delivery.batch.manifest import Manifest
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 
@@ -49,7 +49,8 @@ class Writer:
         """
         Write what is left; `whole`: and the manifest once more in order.
 
-        Raises `ClaidBatchUnfinishedError` if the store fails for 20 s: nothing is lost, the journal knows it all.
+        Raises `ClaidBatchUnfinishedError` if the store fails for 20 s, or a later attempt has begun: nothing is lost,
+        the journal knows it all.
         """
         if self._task:
             self._task.cancel()
@@ -83,7 +84,7 @@ class Writer:
 
     def _is_due(self) -> bool:
         waiting, since = self._manifest.pending, time.monotonic() - self._written_at
-        return waiting >= MOST or (waiting > 0 and since > self._manifest.patience)
+        return waiting >= self._manifest.most or (waiting > 0 and since > self._manifest.patience)
 
     async def _write_some(self) -> None:
         items = await in_thread(self._manifest.write)

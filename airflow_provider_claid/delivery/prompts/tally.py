@@ -18,9 +18,10 @@ class Scan:
     """
     The number of items, and the credits they cost at most; those in `duplicates` cost none.
 
-    `fingerprint` (32 hexadecimal digits) tells these requests and ids, in order, from any others. `skipped` bad rows
-    were left out; `reasons` has those of the first ten. `duplicates` leads from the index of an item to that of the
-    first with the same request, if they were looked for.
+    `fingerprint` (32 hexadecimal digits) tells these requests, in order, from any others; ids are no part of it, as
+    what is paid for can be delivered under another name. `skipped` bad rows were left out; `reasons` has those of the
+    first ten. `duplicates` leads from the index of an item to that of the first with the same request, if they were
+    looked for.
     """
 
     total: int
@@ -48,7 +49,7 @@ class Tally:
         """Add the item of a row; an id that came before is a `ClaidInputError`."""
         self.total += 1
         request = json.dumps(item.request.model_dump(mode="json"), sort_keys=True)
-        self._hash.update(f"{json.dumps(item.id)} {request}\n".encode())
+        self._hash.update(f"{request}\n".encode())
         if item.id is not None:
             self._check_id(item.id, number)
         if self._deduplicate:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
-import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidRecordsError
+from airflow_provider_claid.delivery import files
 from airflow_provider_claid.delivery.checks import Target
+from airflow_provider_claid.delivery.records import exclusive
 from airflow_provider_claid.delivery.store_errors import (
     StoreBusyError,
     is_denied,
@@ -21,10 +24,12 @@ from airflow_provider_claid.delivery.store_errors import (
     store_errors,
 )
 
-log = logging.getLogger(__name__)
-
 RIGHTS = "to put and to get (S3: PutObject, GetObject)"
 FIELD = "records_path"
+
+_NEEDS_A_PERSON = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG
+}  # fmt: skip
 
 
 class Objects(Protocol):
@@ -45,25 +50,35 @@ class Objects(Protocol):
         """Yield all names. Needs the right to list."""
 
 
-def open_objects(target: Target) -> Objects:
-    """Open the place of records; raises `ClaidConfigurationError` for a scheme without a file system."""
-    return LocalObjects(target) if target.scheme == "file" else StoreObjects(target)
+def open_objects(target: Target, field: str = FIELD, *, makes_root: bool = False) -> Objects:
+    """
+    Open a place of records, which the argument `field` names. Blocks.
+
+    A folder of this machine has to be there: records that seem to be gone with a lost mount would be paid again.
+    `makes_root` makes it, but not what is above it. Raises `ClaidConfigurationError` for a place that is not there, and
+    for a store without an exclusive create.
+    """
+    return (
+        LocalObjects(target, field, makes_root=makes_root) if target.scheme == "file" else StoreObjects(target, field)
+    )
 
 
 def create_proven(objects: Objects, name: str, data: bytes) -> bool:
     """
-    Create exclusively; the first object of a process and place is created twice, and the store must refuse that.
+    Create exclusively; the first object of a process and place is created twice at once, and one may win.
 
     Raises `ClaidConfigurationError` for a store that overwrites instead.
     """
-    if not objects.create(name, data):
-        return False
-    if objects.uri not in _proven and objects.create(name, data):
+    if objects.uri in _proven:
+        return objects.create(name, data)
+    ends = exclusive.at_once(partial(objects.create, name, data))
+    if ends == [True, True]:
         came = f"{objects.uri}, whose store overwrites where an exclusive create was asked for"
         fix = "Two attempts of a task could both pay: keep records in S3, Google Cloud, Azure or a local folder."
         raise ClaidConfigurationError(FIELD, came, "a store that refuses a second create", fix)
-    _proven.add(objects.uri)
-    return True
+    if set(ends) == {True, False}:
+        _proven.add(objects.uri)
+    return exclusive.created(ends)
 
 
 def unreadable(where: str) -> ClaidRecordsError:
@@ -76,75 +91,97 @@ _proven: set[str] = set()
 
 
 class LocalObjects:
-    """Files of this machine. Each is synced to the disk under another name first: half a record blocks for ever."""
+    """Files of this machine, below a folder that is there. Each gets its name when it is whole and on the disk."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, field: str = FIELD, *, makes_root: bool = False) -> None:
         self.uri = target.uri
+        self._field = field
         self._root = Path(urlsplit(target.uri).path)
+        with self._errors(""):
+            if makes_root and not self._root.is_dir():
+                files.make_folder(self._root, 0o700)
+            self._require_root()
 
     def create(self, name: str, data: bytes) -> bool:
         """Link the finished file to its name, which fails if that is taken."""
-        with self._errors(name), self._written(name, data) as unfinished:
-            try:
-                os.link(unfinished, self._root / name)
-            except FileExistsError:
-                return False
-            _sync(unfinished.parent)
-        return True
+        with self._errors(name):
+            return files.create(self._path_of(name), data, 0o600)
 
     def put(self, name: str, data: bytes) -> None:
         """Rename the finished file over its name."""
-        with self._errors(name), self._written(name, data) as unfinished:
-            unfinished.replace(self._root / name)
-            _sync(unfinished.parent)
+        with self._errors(name):
+            files.replace(self._path_of(name), data, 0o600)
 
     def get(self, name: str) -> bytes | None:
-        """Read a file."""
+        """Read a file; that it is absent counts only where the root is there."""
         with self._errors(name):
             try:
                 return (self._root / name).read_bytes()
             except FileNotFoundError:
+                self._require_root()
                 return None
 
     def names(self) -> Iterator[str]:
         """Yield the paths of all files below."""
         with self._errors(""):
-            for folder, _, files in os.walk(self._root):
-                for file in files:
-                    yield str(Path(folder, file).relative_to(self._root))
+            self._require_root()
+            for folder, _, names in os.walk(self._root, onerror=_raise_unless_gone):
+                for name in names:
+                    yield str(Path(folder, name).relative_to(self._root))
 
-    @contextmanager
-    def _written(self, name: str, data: bytes) -> Iterator[Path]:
+    def _path_of(self, name: str) -> Path:
+        """Return where an object is to be written; folders between it and the root are made, the root never is."""
         path = self._root / name
         if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync(path.parent.parent)
-        unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+            self._require_root()
+            between = [each for each in path.parents if self._root in each.parents]
+            for folder in reversed(between):
+                files.make_folder(folder, 0o700)
+        return path
+
+    def _require_root(self) -> None:
         try:
-            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield unfinished
-        finally:
-            with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+            found = stat.S_ISDIR(self._root.stat().st_mode)
+        except FileNotFoundError:
+            found = False
+        if not found:
+            raise self._lost()
+
+    def _lost(self) -> ClaidConfigurationError:
+        fix = "Mount it, or create it: a folder is not made here, as one that is lost holds what was paid for."
+        return ClaidConfigurationError(self._field, f"{self.uri}, which is no folder here", "a folder that exists", fix)
 
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (PermissionError, NotADirectoryError, IsADirectoryError) as cause:
-            accepted, fix = "a folder in which this user can make and read files", "Check the path and permissions."
-            raise ClaidConfigurationError(FIELD, f"{self.uri}{name} ({cause})", accepted, fix) from cause
+        except files.NoHardLinksError as cause:
+            self._refuse_mount(cause)
         except OSError as cause:
-            raise StoreBusyError(f"{self.uri}{name} cannot be used now ({cause})") from cause
+            if isinstance(cause, FileNotFoundError | NotADirectoryError) and not self._root.is_dir():
+                raise self._lost() from cause
+            if cause.errno not in _NEEDS_A_PERSON:
+                raise StoreBusyError(f"{self.uri}{name} cannot be used now ({cause})") from cause
+            accepted, fix = "a folder in which this user can make and read files", "Check the path and permissions."
+            raise ClaidConfigurationError(self._field, f"{self.uri}{name} ({cause})", accepted, fix) from cause
+
+    def _refuse_mount(self, cause: OSError) -> NoReturn:
+        came = f"{self.uri}, whose file system makes no hard links ({cause.strerror})"
+        accepted = "a folder on a disk, or an object store: records are created exclusively, here by hard links"
+        fix = f"Set {self._field} to a place on a disk of this machine or in an object store."
+        raise ClaidConfigurationError(self._field, came, accepted, fix) from cause
+
+
+def _raise_unless_gone(fault: OSError) -> None:
+    """What cannot be listed is not the same as nothing."""  # noqa: D401
+    if not isinstance(fault, FileNotFoundError):
+        raise fault
 
 
 class StoreObjects:
     """Objects of any store that Airflow has a file system for, each put in one request."""
 
-    def __init__(self, target: Target, field: str = FIELD) -> None:
+    def __init__(self, target: Target, field: str = FIELD, *, exclusive_create: bool = True) -> None:
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
         self.uri = target.uri
@@ -157,6 +194,8 @@ class StoreObjects:
             except (ValueError, ImportError) as cause:
                 accepted, fix = "a scheme that Airflow has a file system for", f"Install its provider ({cause})."
                 raise ClaidConfigurationError(field, target.uri, accepted, fix) from cause
+        if exclusive_create:
+            exclusive.require_atomic(type(self._fs), target.uri, field)
         self._root = path.path.rstrip("/")
 
     def create(self, name: str, data: bytes) -> bool:
@@ -216,15 +255,6 @@ class StoreObjects:
             raise
         return True
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Delete objects; where that is not allowed, they stay."""
-        for name in names:
-            try:
-                self._fs.rm_file(self._path(name))
-            except Exception as cause:  # noqa: BLE001 - what is left behind harms nobody
-                log.info("%s%s is left behind: %s", self.uri, name, cause)
-                return
-
     def names(self) -> Iterator[str]:
         """List everything."""
         with self._errors(""):
@@ -239,12 +269,3 @@ class StoreObjects:
     def _errors(self, name: str) -> Iterator[None]:
         with store_errors(self.uri + name, self._conn_id, field=self._field, rights=RIGHTS):
             yield
-
-
-def _sync(folder: Path) -> None:
-    """Make a new name in a folder outlive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ def start(running_airflow, running_sandbox, tmp_path):
     """Return a function that starts a run of a Dag; the sandbox takes its time for it."""
     running_sandbox.reset()
     running_sandbox.change(latency=3.0)
+    (tmp_path / "records").mkdir()
 
     def trigger(dag_id):
         conf = {"prompt": "a red bicycle", "kill": "", "records": f"file://{tmp_path}/records/"}

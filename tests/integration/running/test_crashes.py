@@ -42,6 +42,7 @@ def outcome(airflow, dag_id, run):
 def finished(running_airflow, running_sandbox, tmp_path_factory):
     """Run all cases; return for each the state of its run, its log, XCom and what was billed for its prompt."""
     folder = tmp_path_factory.mktemp("crashes")
+    (folder / "records").mkdir()
     running_sandbox.reset()
     running_sandbox.change(latency=1.0)
     found = {}

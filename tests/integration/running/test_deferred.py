@@ -16,6 +16,7 @@ def run(running_airflow, running_sandbox, tmp_path):
     """A run of the Dag whose four requests are under way: the sandbox takes its time for them."""
     running_sandbox.reset()
     running_sandbox.change(latency=4.0)
+    (tmp_path / "records").mkdir()
     conf = {"folder": f"file://{tmp_path}/pictures/", "records": f"file://{tmp_path}/records/"}
     yield running_airflow.trigger(DAG_ID, conf)
     running_sandbox.change(latency=0)

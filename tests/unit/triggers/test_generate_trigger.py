@@ -28,6 +28,7 @@ IDENTITY = Identity("dag", "run", "task")
 
 @pytest.fixture
 def records(tmp_path):
+    (tmp_path / "records").mkdir()
     return f"file://{tmp_path}/records/"
 
 

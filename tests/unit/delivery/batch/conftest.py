@@ -44,6 +44,8 @@ def line(index, outcome="delivered", seconds=0.0, **changes):
 
 
 def target(folder, name="batch"):
+    if not (folder / name).exists():
+        (folder / name).mkdir()
     return parse_target(f"file://{folder}/{name}/", None)
 
 

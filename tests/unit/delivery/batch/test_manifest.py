@@ -1,4 +1,4 @@
-"""The manifest of a batch: complete at any moment, and at the end in the order of the prompts."""
+"""The manifest of a batch: there from the start, one attempt writes it, and at the end it is in order."""
 
 from __future__ import annotations
 
@@ -8,15 +8,27 @@ import os
 import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError, ClaidRecordsError
+from airflow_provider_claid.api.errors import (
+    ClaidBatchUnfinishedError,
+    ClaidConfigurationError,
+    ClaidInputError,
+    ClaidRecordsError,
+)
+from airflow_provider_claid.delivery.batch import attempts
+from airflow_provider_claid.delivery.batch.attempts import begin
 from airflow_provider_claid.delivery.batch.endings import ENDINGS, FINAL, Line
 from airflow_provider_claid.delivery.batch.manifest import MOST, Manifest
-from airflow_provider_claid.delivery.batch.sinks import FileSink, PartsSink, open_sink
+from airflow_provider_claid.delivery.batch.sinks import EVERY, SHARE, FileSink, ObjectSink, open_sink
+from airflow_provider_claid.delivery.checks import parse_target
+from airflow_provider_claid.delivery.records.objects import open_objects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from tests.unit.delivery.batch.conftest import PRINT, line, target
 
@@ -26,6 +38,13 @@ NAME = "manifest.jsonl"
 def opened(place, total=10, fingerprint=PRINT):
     manifest = Manifest(open_sink(place, NAME), fingerprint, total)
     manifest.open()
+    return manifest
+
+
+def begun(place, total=10, fingerprint=PRINT):
+    """A manifest of an attempt that has begun: all earlier ones are overtaken."""
+    manifest = opened(place, total, fingerprint)
+    manifest.begin(begin(open_objects(place), "key"))
     return manifest
 
 
@@ -55,24 +74,23 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def parts(bucket, tmp_path):
-    """A place in a bucket, and what lies there."""
-    from airflow_provider_claid.delivery.checks import parse_target
-
-    prefix = f"{tmp_path.name}/"
-
-    def names():
-        found = bucket.list_objects_v2(Bucket="pictures", Prefix=prefix).get("Contents", ())
-        return [entry["Key"].removeprefix(prefix) for entry in found]
-
-    place = parse_target(f"s3://pictures/{prefix}", "my_aws")
-    return place, names
+def remote(bucket, tmp_path):
+    """A place in a bucket."""
+    return parse_target(f"s3://pictures/{tmp_path.name}/", "my_aws")
 
 
-def test_each_kind_of_place_has_its_sink(local, parts):
+def content(place, bucket=None):
+    """What whoever has the address of the manifest reads."""
+    parts = urlsplit(place.uri)
+    if parts.scheme == "file":
+        return Path(parts.path, NAME).read_bytes()
+    return bucket.get_object(Bucket=parts.netloc, Key=f"{parts.path[1:]}{NAME}")["Body"].read()
+
+
+def test_each_kind_of_place_has_its_sink(local, remote):
     assert isinstance(open_sink(local, NAME), FileSink)
-    assert isinstance(open_sink(parts[0], NAME), PartsSink)
-    assert open_sink(parts[0], NAME).seconds == 15
+    assert isinstance(open_sink(remote, NAME), ObjectSink)
+    assert 0 < open_sink(remote, NAME).patience < 15
 
 
 def test_a_line_is_read_as_it_was_written():
@@ -82,7 +100,7 @@ def test_a_line_is_read_as_it_was_written():
 
 
 def test_lines_are_there_once_written_and_in_order_at_the_end(place):
-    manifest = opened(place)
+    manifest = begun(place)
     written(manifest, line(2), line(0, "failed"))
     written(manifest, line(1, "unknown"))
     assert endings(opened(place))[:4] == endings(manifest)[:4] == ["failed", "unknown", "delivered", None]
@@ -95,7 +113,7 @@ def test_lines_are_there_once_written_and_in_order_at_the_end(place):
 
 
 def test_the_counts_add_up_whatever_comes_twice(place):
-    manifest = opened(place)
+    manifest = begun(place)
     written(manifest, line(0, "unknown"), line(1, "not_started", credits=0), line(0, "delivered", 1, credits=3))
     for each in (manifest, opened(place)):
         summary = each.summary()
@@ -106,34 +124,27 @@ def test_the_counts_add_up_whatever_comes_twice(place):
         assert (each.counts.done, each.counts.is_final) == (1, False)
 
 
-def test_an_attempt_goes_on_after_a_merge_and_after_a_kill(place):
-    first = opened(place)
+def test_an_attempt_goes_on_after_a_finish_and_after_a_kill(place):
+    first = begun(place)
     written(first, line(0))
     first.finish()
     written(first, line(1))
-    second = opened(place)
+    second = begun(place)
     written(second, line(2))
     assert endings(opened(place))[:3] == ["delivered"] * 3
-    opened(place).finish()
+    begun(place).finish()
     assert indexes(opened(place).read()) == [0, 1, 2]
 
 
-def test_what_is_final_stays_so_whatever_an_attempt_that_knew_less_adds(place):
-    first, second = opened(place), opened(place)
-    written(first, line(0))
-    written(second, line(0, "unknown", 60))
-    assert opened(place).ending(0) == "delivered"
-
-
 def test_the_latest_line_counts_also_if_a_clock_is_behind(place):
-    written(opened(place), line(0, "unknown", 60))
-    second = opened(place)
+    written(begun(place), line(0, "unknown", 60))
+    second = begun(place)
     written(second, line(0, "failed", 0))
     assert opened(place).ending(0) == "failed"
 
 
 def test_the_manifest_of_another_batch_is_refused_with_both_fingerprints(place):
-    written(opened(place), line(0))
+    written(begun(place), line(0))
     with pytest.raises(ClaidInputError) as caught:
         opened(place, fingerprint="b" * 32)
     assert PRINT in str(caught.value)
@@ -142,14 +153,14 @@ def test_the_manifest_of_another_batch_is_refused_with_both_fingerprints(place):
 
 
 def test_a_manifest_that_has_more_items_is_of_another_batch(local):
-    written(opened(local), line(9))
+    written(begun(local), line(9))
     with pytest.raises(ClaidInputError, match="another manifest_path"):
         opened(local, total=9)
 
 
 @pytest.mark.parametrize("garbage", [b"garbage", b"{}", b"[]", b"null", b"\xff", b'{"outcome": "lost"}'])
 def test_a_line_that_cannot_be_read_is_named(local, path, garbage):
-    written(opened(local), line(0))
+    written(begun(local), line(0))
     with path.open("ab") as file:
         file.write(garbage + b"\n")
     with pytest.raises(ClaidRecordsError, match="cannot be read") as caught:
@@ -158,18 +169,18 @@ def test_a_line_that_cannot_be_read_is_named(local, path, garbage):
 
 
 def test_a_torn_last_line_is_cut_off_and_written_again(local, path):
-    written(opened(local), line(0), line(1))
+    written(begun(local), line(0), line(1))
     whole = path.read_bytes()
-    for cut in range(len(line(0).packed(PRINT)), len(whole), 5):
+    for cut in range(len(line(0).packed(PRINT)), len(whole), 25):
         path.write_bytes(whole[:cut])
-        manifest = opened(local)
+        manifest = begun(local)
         assert endings(manifest)[:2] == ["delivered", None]
         written(manifest, line(1))
         assert path.read_bytes() == whole
 
 
 def test_a_disk_that_is_full_leaves_no_half_line(local, path):
-    manifest = opened(local)
+    manifest = begun(local)
     written(manifest, line(0))
     before = path.read_bytes()
     manifest.add(line(1))
@@ -186,7 +197,7 @@ def test_a_disk_that_is_full_leaves_no_half_line(local, path):
 
 
 def test_a_whole_manifest_that_cannot_be_written_leaves_the_old_one(local, path, monkeypatch):
-    manifest = opened(local)
+    manifest = begun(local)
     written(manifest, line(1), line(0))
     before = path.read_bytes()
 
@@ -197,7 +208,7 @@ def test_a_whole_manifest_that_cannot_be_written_leaves_the_old_one(local, path,
         patched.setattr(os, "fsync", fail)
         with pytest.raises(StoreBusyError):
             manifest.finish()
-    assert [each.read_bytes() for each in path.parent.iterdir()] == [before]
+    assert [each.read_bytes() for each in path.parent.iterdir() if each.is_file()] == [before]
 
 
 def test_a_folder_in_the_place_of_the_manifest_needs_a_person(local, path):
@@ -213,7 +224,7 @@ def test_a_folder_that_cannot_be_made_needs_a_person(tmp_path):
 
 
 def test_threads_that_write_at_once_write_each_line_once(place):
-    manifest = opened(place, total=80)
+    manifest = begun(place, total=80)
 
     def add_and_write(index):
         manifest.add(line(index))
@@ -225,82 +236,140 @@ def test_threads_that_write_at_once_write_each_line_once(place):
     assert sorted(indexes(open_sink(place, NAME).lines())) == list(range(80))
 
 
-def test_a_write_holds_at_most_five_hundred_lines(parts, bucket, tmp_path):
-    place, names = parts
-    manifest = opened(place, total=1201)
-    written(manifest, *(line(index) for index in range(1201)))
-    assert names() == [f"{NAME}.parts/{number:06d}" for number in (1, 2, 3)]
-    sizes = [
-        bucket.get_object(Bucket="pictures", Key=f"{tmp_path.name}/{name}")["Body"].read().count(b"\n")
-        for name in names()
-    ]
-    assert sizes == [MOST, MOST, 201]
+@pytest.mark.parametrize("place", ["file", "s3"], indirect=True)
+def test_it_is_there_to_be_read_before_anything_has_ended(place, bucket):
+    begun(place)
+    assert content(place, bucket) == b""
+    written(begun(place), line(1))
+    begun(place)
+    assert indexes(content(place, bucket).splitlines()) == [1]
+
+
+def test_an_object_is_whole_and_in_order_after_each_write(remote, bucket):
+    manifest = begun(remote)
+    written(manifest, line(2), line(0, "unknown"))
+    assert indexes(content(remote, bucket).splitlines()) == [0, 2]
+    written(manifest, line(1), line(0))
+    assert indexes(content(remote, bucket).splitlines()) == [0, 1, 2]
+    assert manifest._sink.grows is False
+    puts = []
+    manifest._sink.replace = lambda *_: puts.append(1)
     manifest.finish()
-    assert names() == [NAME]
+    assert puts == []
 
 
-def test_parts_that_may_not_be_deleted_put_nothing_old_over_the_merged_manifest(parts, monkeypatch):
-    place, names = parts
-    first = opened(place)
-    written(first, line(0, "unknown"))
-    written(first, line(1))
-    monkeypatch.setattr(first._sink._objects._fs, "rm_file", lambda path: 1 / 0)
-    written(first, line(0, "failed", 60))
-    first.finish()
-    assert len(names()) == 4
-    second = opened(place)
-    assert endings(second)[:2] == ["failed", "delivered"]
-    written(second, line(0, "delivered", 120))
-    assert opened(place).ending(0) == "delivered"
+def test_an_object_that_takes_long_to_write_is_written_less_often(remote):
+    sink = begun(remote, total=1000)._sink
+    assert sink.patience == EVERY
+    sink._seconds = 3.0
+    assert sink.patience == 3.0 * SHARE
 
 
-def test_parts_of_which_some_are_gone_do_not_hide_later_ones(parts, bucket, tmp_path):
-    place, _ = parts
-    first = opened(place)
-    for index in range(4):
-        written(first, line(index))
-    first._sink._objects.remove = lambda names: bucket.delete_objects(
-        Bucket="pictures", Delete={"Objects": [{"Key": f"{tmp_path.name}/{name}"} for name in names[:2]]}
-    )
-    first.finish()
-    second = opened(place)
-    for index in range(4, 8):
-        written(second, line(index))
-    assert endings(opened(place))[:8] == ["delivered"] * 8
+def test_an_object_waits_for_no_number_of_lines(remote, local):
+    assert begun(local, total=1201).most == MOST
+    assert begun(remote, total=1201).most > 1201
 
 
-def test_two_attempts_keep_out_of_each_others_parts(parts):
-    place, names = parts
-    first, second = opened(place), opened(place)
-    for index in range(3):
-        written(first, line(index))
-        written(second, line(index + 5))
-    assert len(names()) == 6
-    assert [ending for ending in endings(opened(place)) if ending] == ["delivered"] * 6
-
-
-def test_a_part_that_was_written_and_answered_badly_is_written_once_more(parts, monkeypatch):
-    place, _ = parts
-    manifest = opened(place)
-    create, lost = manifest._sink._objects.create, iter([True])
+def test_an_object_that_was_written_and_answered_badly_is_written_once_more(remote, monkeypatch):
+    manifest = begun(remote)
+    upload, lost = manifest._sink._objects.upload, iter([True])
 
     def answered_badly(*given):
-        created = create(*given)
+        upload(*given)
         if next(lost, False):
             raise StoreBusyError("cut")
-        return created
 
-    monkeypatch.setattr(manifest._sink._objects, "create", answered_badly)
+    monkeypatch.setattr(manifest._sink._objects, "upload", answered_badly)
     manifest.add(line(0))
     with pytest.raises(StoreBusyError):
         manifest.write()
     assert manifest.pending == 1
     manifest.write()
-    assert opened(place).summary() == manifest.summary()
+    assert opened(remote).summary() == manifest.summary()
+
+
+def test_a_store_of_any_kind_takes_a_manifest(monkeypatch):
+    """It is written by one attempt: only records need an exclusive create."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    monkeypatch.setattr(
+        "airflow.providers.common.compat.sdk.ObjectStoragePath",
+        lambda uri, conn_id: SimpleNamespace(fs=MemoryFileSystem(), path="/bucket/out"),
+    )
+    assert open_sink(parse_target("memory://bucket/out/", None), NAME).uri == f"memory://bucket/out/{NAME}"
+
+
+class TestTheLatestAttempt:
+    """Airflow may take one for dead that only stood still: it must not write over what a later one has finished."""
+
+    def finished(self, place):
+        """A first attempt that has written some, and a second that has brought everything to its end."""
+        zombie = begun(place, 3)
+        written(zombie, line(0, "failed"), line(2))
+        latest = begun(place, 3)
+        written(latest, line(0, seconds=9), line(1, seconds=9))
+        latest.finish()
+        return zombie
+
+    @pytest.mark.parametrize("lines", [[line(1, "failed", 99)], [line(1, seconds=99)], [line(0), line(1, "unknown")]])
+    def test_alone_writes_the_manifest(self, place, bucket, lines, monkeypatch):
+        monkeypatch.setattr(attempts, "ASK_EVERY", 0.0)
+        zombie = self.finished(place)
+        before = content(place, bucket)
+        assert indexes(before.splitlines()) == [0, 1, 2]
+        for each in lines:
+            zombie.add(each)
+        for step in (zombie.write, zombie.finish) if place.scheme == "file" else (zombie.write,):
+            with pytest.raises(ClaidBatchUnfinishedError, match="A later attempt of this batch has begun"):
+                step()
+        assert zombie.overtaken
+        assert content(place, bucket) == before
+
+    def test_is_undisturbed_even_by_one_that_has_just_asked(self, local, path, monkeypatch):
+        """It stood still between its question and its write."""
+        zombie = self.finished(local)
+        before = path.read_bytes()
+        monkeypatch.setattr(attempts.Attempt, "require_latest", lambda _: None)
+        written(zombie, line(1, "failed", 99))
+        assert path.read_bytes() == before
+
+    def test_reads_past_what_one_that_has_just_asked_has_put_over_it(self, place, bucket, monkeypatch):
+        zombie = self.finished(place)
+        with monkeypatch.context() as patched:
+            patched.setattr(attempts.Attempt, "require_latest", lambda _: None)
+            written(zombie, line(1, "failed", 99))
+            zombie.finish()
+        # The journal knows the rest.
+        third = begun(place, 3)
+        written(third, line(0, seconds=100), line(1, seconds=100))
+        third.finish()
+        assert endings(opened(place, 3), 3) == ["delivered"] * 3
+
+    def test_with_nothing_left_to_say_leaves_the_manifest_alone(self, place, bucket):
+        self.finished(place)
+        again = opened(place, 3)
+        assert again.is_finished
+        again.finish()
+
+    def test_that_was_killed_before_it_put_it_in_order_is_followed_by_one_that_does(self, local, path):
+        written(begun(local, 2), line(1), line(0))
+        assert not opened(local, 2).is_finished
+        begun(local, 2).finish()
+        assert indexes(path.read_bytes().splitlines()) == [0, 1]
+        assert opened(local, 2).is_finished
+
+
+def test_a_symbolic_link_in_the_place_of_the_manifest_is_refused_and_not_followed(local, path, tmp_path):
+    path.parent.mkdir(exist_ok=True)
+    (tmp_path / "secret").write_text("mine\n")
+    path.symlink_to(tmp_path / "secret")
+    with pytest.raises(ClaidConfigurationError, match="a symbolic link"):
+        opened(local)
+    assert (tmp_path / "secret").read_text() == "mine\n"
 
 
 def test_what_is_added_while_a_write_is_under_way_waits_for_the_next(local, monkeypatch):
-    manifest = opened(local)
+    manifest = begun(local)
     append, entered, go_on = manifest._sink.append, threading.Event(), threading.Event()
 
     def slow(lines):
@@ -330,13 +399,13 @@ steps = st.lists(
 @given(steps)
 def test_any_order_of_lines_writes_and_kills_keeps_the_latest_line_that_was_written(tmp_path_factory, moves):
     place = target(tmp_path_factory.mktemp("any"))
-    manifest, on_disk, latest = opened(place, 5), {}, {}
+    manifest, on_disk, latest = begun(place, 5), {}, {}
     for index, outcome, move in moves:
         if move == "add" and latest.get(index) not in FINAL:
             manifest.add(line(index, outcome))
             latest[index] = outcome
         elif move == "reopen":
-            manifest, latest = opened(place, 5), dict(on_disk)
+            manifest, latest = begun(place, 5), dict(on_disk)
         else:
             manifest.write()
             on_disk = dict(latest)

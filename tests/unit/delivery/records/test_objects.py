@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidRecordsError
+from airflow_provider_claid.delivery import files
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.records import exclusive
 from airflow_provider_claid.delivery.records import objects as objects_module
 from airflow_provider_claid.delivery.records.objects import LocalObjects, StoreObjects, open_objects
 from airflow_provider_claid.delivery.records.store import ObjectRecords, all_submissions, history
@@ -34,6 +39,7 @@ def _nothing_proven(monkeypatch):
 
 @pytest.fixture
 def local(tmp_path):
+    (tmp_path / "a" / "records").mkdir(parents=True)
     return open_objects(parse_target(f"file://{tmp_path}/a/records/", None))
 
 
@@ -121,8 +127,8 @@ def test_a_crash_half_way_leaves_no_record(local, tmp_path, monkeypatch, step):
 def test_a_file_that_a_kill_left_half_written_is_no_record(local, tmp_path):
     records = ObjectRecords(local, IDENTITY.key())
     folder = tmp_path / "a" / "records" / IDENTITY.key()
-    folder.mkdir(parents=True)
-    (folder / ".1.intent.abc.part").write_bytes(b"{")
+    folder.mkdir()
+    (folder / f".claid-{'a' * 32}.part").write_bytes(b"{")
     assert list(all_submissions(local)) == []
     assert records.read(1) is None
     assert records.claim(INTENT)
@@ -141,12 +147,104 @@ def test_a_full_or_failing_disk_may_pass(local, monkeypatch, step, code):
     assert list(local.names()) == ["job/0.intent"]
 
 
-@pytest.mark.parametrize("call", [lambda objects: objects.create("job/1", b""), lambda objects: objects.get("job/1")])
-def test_a_file_in_the_place_of_the_folder_needs_a_person(tmp_path, call):
-    (tmp_path / "taken").write_text("")
-    with pytest.raises(ClaidConfigurationError, match="records_path") as caught:
-        call(open_objects(parse_target(f"file://{tmp_path}/taken/records/", None)))
-    assert f"file://{tmp_path}/taken/records/" in str(caught.value)
+def test_a_file_in_the_place_of_a_folder_needs_a_person(local, tmp_path):
+    (tmp_path / "a" / "records" / "job").write_text("")
+    for call in (lambda: local.create("job/1", b""), lambda: local.put("job/1", b""), lambda: local.get("job/1")):
+        with pytest.raises(ClaidConfigurationError, match="records_path") as caught:
+            call()
+        assert f"file://{tmp_path}/a/records/job/1" in str(caught.value)
+
+
+class TestTheRoot:
+    """A folder that is lost holds what was paid for: no record is found there, and none is made."""
+
+    def opened(self, root, **how):
+        return open_objects(parse_target(f"file://{root}/", None), **how)
+
+    def refused(self, root, call):
+        with pytest.raises(ClaidConfigurationError, match="records_path") as caught:
+            call()
+        assert not caught.value.retryable
+        assert caught.value.billed == "no"
+        for part in (f"file://{root}/", "Mount it, or create it"):
+            assert part in str(caught.value)
+
+    def test_has_to_be_there(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        for root in (tmp_path / "records", tmp_path / "file", tmp_path / "file" / "below", tmp_path / "a" / "b"):
+            self.refused(root, lambda root=root: self.opened(root))
+        (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+        self.refused(tmp_path / "dangling", lambda: self.opened(tmp_path / "dangling"))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda objects: objects.create("job/1.intent", b"x"),
+            lambda objects: objects.create("new/1.intent", b"x"),
+            lambda objects: objects.create("1.intent", b"x"),
+            lambda objects: objects.put("job/1.result", b"x"),
+            lambda objects: objects.get("job/1.intent"),
+            lambda objects: list(objects.names()),
+        ],
+    )
+    def test_that_vanished_is_an_error_and_is_not_made_again(self, local, tmp_path, call, replaced):
+        local.create("job/1.intent", b"x")
+        root = tmp_path / "a" / "records"
+        root.rename(tmp_path / "elsewhere")
+        if replaced:
+            root.write_text("")
+        self.refused(root, lambda: call(local))
+        assert not root.is_dir()
+
+    def test_that_vanishes_while_a_record_is_written_is_not_made_again(self, local, tmp_path, monkeypatch):
+        real = files.make_folder
+
+        def vanishes(folder, mode):
+            shutil.rmtree(tmp_path / "a")
+            return real(folder, mode)
+
+        monkeypatch.setattr(files, "make_folder", vanishes)
+        self.refused(tmp_path / "a" / "records", lambda: local.create("job/1.intent", b"x"))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_may_be_a_link_to_a_folder(self, tmp_path):
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "records").symlink_to(tmp_path / "disk")
+        assert self.opened(tmp_path / "records").create("job/attempts/000001", b"x")
+        assert (tmp_path / "disk" / "job" / "attempts" / "000001").exists()
+
+    def test_is_made_for_a_batch_below_its_pictures_and_nothing_above_it(self, tmp_path):
+        assert self.opened(tmp_path / "records", makes_root=True).create("1", b"x")
+        assert stat.S_IMODE((tmp_path / "records").stat().st_mode) == 0o700
+        self.refused(tmp_path / "lost" / "records", lambda: self.opened(tmp_path / "lost" / "records", makes_root=True))
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_mount_without_hard_links_is_refused_by_its_name(local, monkeypatch, code):
+    def fails(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", fails)
+    with pytest.raises(ClaidConfigurationError, match="makes no hard links") as caught:
+        ObjectRecords(local, IDENTITY.key()).claim(INTENT)
+    for part in (local.uri, "Set records_path to", "object store"):
+        assert part in str(caught.value)
+    assert "permission" not in str(caught.value).lower().replace(os.strerror(errno.EPERM).lower(), "")
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENAMETOOLONG])
+def test_what_no_waiting_mends_is_not_tried_again(local, monkeypatch, code):
+    local.create("job/0.intent", b"x")
+
+    def fails(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(ClaidConfigurationError, match="records_path"):
+        local.create("job/1.intent", b"x")
 
 
 def test_a_bucket_that_is_not_there_needs_a_person(bucket):
@@ -206,6 +304,74 @@ def test_a_store_that_overwrites_silently_is_refused(objects, monkeypatch):
             ObjectRecords(objects, IDENTITY.key()).claim(INTENT)
         assert "overwrites" in str(caught.value)
         assert objects.uri in str(caught.value)
+
+
+def test_of_two_creates_at_once_one_may_win(objects, monkeypatch):
+    """As with a store that looks, and then writes: one after the other, it would pass."""
+    both, lock = threading.Barrier(2), threading.Lock()
+
+    def looks_and_writes(name, data):
+        with lock:
+            found = objects.get(name)
+        both.wait(30)
+        if found is None:
+            objects.put(name, data)
+        return found is None
+
+    monkeypatch.setattr(objects, "create", looks_and_writes)
+    with pytest.raises(ClaidConfigurationError, match="overwrites"):
+        ObjectRecords(objects, IDENTITY.key()).claim(INTENT)
+
+
+BUSY, FAULT = StoreBusyError("busy"), ClaidConfigurationError("records_path", "x", "y")
+
+
+@pytest.mark.parametrize(
+    ("ends", "created", "proven"),
+    [
+        ([True, False], True, True),
+        ([False, True], True, True),
+        ([False, False], False, False),
+        ([True, BUSY], True, False),
+        ([FAULT, True], True, False),
+        ([BUSY, False], False, False),
+        ([BUSY, FAULT], BUSY, False),
+    ],
+)
+def test_what_two_creates_at_once_tell(local, monkeypatch, ends, created, proven):
+    monkeypatch.setattr(exclusive, "at_once", lambda _: ends)
+    try:
+        assert objects_module.create_proven(local, "job/1", b"x") == created
+    except StoreBusyError as busy:
+        assert busy is created
+    assert (local.uri in objects_module._proven) == proven
+
+
+@pytest.mark.parametrize("scheme", ["memory", "sftp", "smb", "webhdfs", "dropbox", "ftp", "local", "s3"])
+def test_a_file_system_that_is_not_known_to_create_exclusively_is_refused(monkeypatch, scheme):
+    """Whatever its scheme: `s3` may be registered to another class."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class S3FileSystem(MemoryFileSystem):
+        protocol = scheme
+
+    S3FileSystem.__module__ = "s3fs.core"
+    monkeypatch.setattr(
+        "airflow.providers.common.compat.sdk.ObjectStoragePath",
+        lambda uri, conn_id: SimpleNamespace(fs=S3FileSystem(), path="bucket/records"),
+    )
+    with pytest.raises(ClaidConfigurationError, match="not known to create exclusively") as caught:
+        open_objects(parse_target(f"{scheme}://bucket/records/", None))
+    for part in ("records_path", f"{scheme}://bucket/records/", "s3fs", "gcsfs", "adlfs", "file://"):
+        assert part in str(caught.value)
+
+
+def test_neither_is_a_class_that_is_made_from_a_known_one():
+    from s3fs.core import S3FileSystem
+
+    exclusive.require_atomic(S3FileSystem, "s3://bucket/", "records_path")
+    with pytest.raises(ClaidConfigurationError):
+        exclusive.require_atomic(type("Mine", (S3FileSystem,), {}), "s3://bucket/", "records_path")
 
 
 def test_a_store_is_put_to_the_proof_once(objects, records, monkeypatch):

@@ -145,6 +145,7 @@ def storing(task, sandbox, account, configure, tmp_path):
     """A task whose pictures Claid puts into a folder that the connection maps to this machine."""
     root = sandbox_root(sandbox, account, tmp_path)
     configure(storages={"my-storage": f"file://{root}/"})
+    (tmp_path / "records").mkdir()
     task.arguments = {
         "output_folder": f"storage://my-storage/{tmp_path.name}/",
         "records_path": f"file://{tmp_path}/records/",

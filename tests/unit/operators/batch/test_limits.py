@@ -222,7 +222,7 @@ class TestExecutionTimeout:
         create, claiming = LocalObjects.create, threading.Event()
 
         def slow(objects, name, data):
-            if name.endswith("000001"):
+            if name.endswith("000001") and "attempts" not in name:
                 claiming.set()
                 time.sleep(0.5)
             return create(objects, name, data)

@@ -104,6 +104,54 @@ def test_what_was_paid_and_not_copied_is_copied(task, sandbox, monkeypatch):
     require_pictures(task.manifest)
 
 
+def named(*ids):
+    return [{"prompt": f"picture number {number}", "id": each} for number, each in enumerate(ids)]
+
+
+def refuse(monkeypatch, *names):
+    """Let the disk refuse pictures of these names, as one does that are too long for it."""
+    publish = LocalFolder.publish
+
+    def refused(folder, name, data, mime):
+        if name.startswith(names):
+            raise OSError(36, "File name too long")
+        return publish(folder, name, data, mime)
+
+    monkeypatch.setattr(LocalFolder, "publish", refused)
+
+
+def test_billed_pictures_are_had_under_corrected_ids(task, monkeypatch):
+    refuse(monkeypatch, "bad")
+    task.fail(ClaidBatchUnfinishedError, named("one", "bad", "three", "bad-too"))
+    assert (task.outcomes.count("delivered"), task.credits()) == (2, 4)
+    result = task.run(named("one", "two", "third", "four"))
+    assert (result["delivered"], task.posts(), task.credits()) == (4, 4, 4)
+    # What is delivered stays where it is.
+    assert [line["id"] for line in task.manifest] == ["one", "two", "three", "four"]
+    assert [path_of(uri).name for line in task.manifest for uri in line["uris"]] == [
+        "one-1.png", "two-1.png", "three-1.png", "four-1.png"
+    ]  # fmt: skip
+    require_pictures(task.manifest)
+
+
+@pytest.mark.parametrize("taken", ["one", "ONE"])
+def test_a_corrected_id_must_not_be_that_of_another_delivered_item(task, monkeypatch, taken):
+    refuse(monkeypatch, "bad")
+    task.fail(ClaidBatchUnfinishedError, named("one", "bad"))
+    before = (task.folder / "one-1.png").read_bytes()
+    error = task.fail(ClaidInputError, named("uno", taken))
+    assert "under which item 0 has been delivered" in str(error)
+    assert (task.folder / "one-1.png").read_bytes() == before
+    assert task.posts() == 2
+
+
+def test_a_prompt_that_is_changed_beside_its_id_is_another_batch(task, monkeypatch):
+    refuse(monkeypatch, "bad")
+    task.fail(ClaidBatchUnfinishedError, named("one", "bad"))
+    task.fail(ClaidInputError, [*named("one"), {"prompt": "another picture", "id": "two"}])
+    assert task.posts() == 2
+
+
 @pytest.mark.parametrize("submissions", [1, 2])
 def test_a_lost_answer_is_paid_again_only_if_that_was_allowed(task, sandbox, submissions):
     lose(sandbox, match="number 1")
@@ -194,15 +242,19 @@ def test_an_attempt_whose_records_are_busy_is_tried_again_by_airflow(task, monke
 
 
 def test_the_result_of_an_attempt_that_still_runs_is_waited_for(task, sandbox, monkeypatch):
-    """A worker that Airflow takes for dead goes on, while the retry has begun."""
+    """A worker that Airflow takes for dead goes on, while the retry has begun: that one ends the batch."""
     from concurrent.futures import ThreadPoolExecutor
 
     monkeypatch.setattr(journal_module, "REFRESH_SECONDS", 0.05)
     sandbox.change(latency=0.5)
     with ThreadPoolExecutor(2) as pool:
         attempts = [pool.submit(task.attempt(prompts_of(8))) for _ in range(2)]
-        results = [attempt.result() for attempt in attempts]
-    assert [result["delivered"] for result in results] == [8, 8]
+        overtaken = [fault for fault in (attempt.exception() for attempt in attempts) if fault]
+    for fault in overtaken:
+        assert type(fault) is ClaidBatchUnfinishedError
+        assert "A later attempt of this batch has begun" in str(fault)
+    assert len(overtaken) < 2
+    assert task.result["delivered"] == 8
     assert (task.posts(), task.credits()) == (8, 8)
     assert sorted(task.prompts_sent()) == prompts_of(8)
     require_pictures(task.manifest)

@@ -37,10 +37,11 @@ def stop_after(task, posts, prompts, **arguments):
 
 
 def lines_in(bucket, prefix):
-    """The lines of a manifest by its parts, which nobody has merged."""
-    found = bucket.list_objects_v2(Bucket="pictures", Prefix=f"{prefix}manifest.jsonl.parts/")["Contents"]
-    parts = [bucket.get_object(Bucket="pictures", Key=entry["Key"])["Body"].read() for entry in found]
-    return sorted(map(json.loads, b"".join(parts).splitlines()), key=lambda line: line["index"])
+    """The lines of a manifest at its address, in order."""
+    body = bucket.get_object(Bucket="pictures", Key=f"{prefix}manifest.jsonl")["Body"].read()
+    lines = [json.loads(line) for line in body.splitlines()]
+    assert [line["index"] for line in lines] == sorted(line["index"] for line in lines)
+    return lines
 
 
 @pytest.fixture

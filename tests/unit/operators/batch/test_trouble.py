@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -121,15 +122,19 @@ def test_two_batches_that_begin_at_once_with_one_manifest_are_told_apart(task, t
 
 def test_what_has_to_wait_for_a_dead_attempt_lets_the_rest_go_first(task, configure, monkeypatch):
     configure(requests_per_second=8, requests_per_minute=10_000, request_timeout=1)
-    prompts, real, now = prompts_of(120), Journal.open, datetime.now(UTC)
-    lost_at = now + timedelta(seconds=4)
+    prompts, real = prompts_of(120), Journal.open
+    lost_at = datetime.now(UTC) + timedelta(seconds=8)
 
     def leaves_open(journal, fingerprint, total, done):
-        real(journal, fingerprint, total, done)
-        for item in range(110):
+        def leave(item):
             identity = Identity("shop", "monday", "batch", -1, item)
             request = check_request(prompts[item], 1, 5.0, None)
-            journal.append(Entry(item, 1, intent=Intent(identity, 1, 1, 0, "t", "f", request, None, now, lost_at)))
+            journal.append(Entry(item, 1, intent=Intent(identity, 1, 1, 0, "t", "f", request, None, lost_at, lost_at)))
+
+        real(journal, fingerprint, total, done)
+        # All at once: they share segments.
+        with ThreadPoolExecutor(110) as threads:
+            list(threads.map(leave, range(110)))
 
     monkeypatch.setattr(Journal, "open", leaves_open)
     task.run(prompts, max_failed=110)

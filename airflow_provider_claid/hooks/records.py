@@ -88,8 +88,6 @@ def try_of(context: Any) -> Try:
         number=int(number or 1),
         max_tries=int(ti.max_tries or 0),
         retries=int(getattr(task, "retries", 0) or 0),
-        clears=int(getattr(run, "clear_number", 0) or 0),
-        name=str(found) if isinstance(found, UUID) else "",
         run=run_id if isinstance(run_id, int) else None,
         # The first 48 bits of a UUID of version 7 (RFC 9562 §5.7): Airflow makes one for each try.
         born=found.int >> 80 if isinstance(found, UUID) and found.version == 7 else None,

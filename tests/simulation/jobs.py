@@ -77,7 +77,7 @@ class Job:
     def next_try(self) -> Try:
         """Begin a try, as Airflow counts them."""
         number = self._airflow.number + 1
-        self._airflow = replace(self._airflow, number=number, born=number, name=f"{self.name}.{number}")
+        self._airflow = replace(self._airflow, number=number, born=number)
         return self._airflow
 
     @property

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
-from airflow_provider_claid.delivery.batch.attempts import Attempt
 from airflow_provider_claid.delivery.batch.endings import ENDINGS, FINAL, Counts, Line, Mark
+from airflow_provider_claid.delivery.batch.fence import Fence
 from airflow_provider_claid.delivery.batch.journal import another_batch
 from airflow_provider_claid.delivery.batch.sinks import Sink
 
@@ -50,7 +50,7 @@ class Manifest:
         self._adding = threading.Lock()
         """Held for moments, by whoever adds or reads a line: an event loop does."""
         self._writing = threading.Lock()
-        self._attempt: Attempt | None = None
+        self._fence: Fence | None = None
         self._in_order = True
         """Whether what is at the address has one line for each item that has one, in order."""
         self.counts = Counts(total)
@@ -75,7 +75,7 @@ class Manifest:
     @property
     def overtaken(self) -> bool:
         """Whether it was found out that a later attempt has begun."""
-        return self._attempt is not None and self._attempt.overtaken
+        return self._fence is not None and self._fence.overtaken
 
     @property
     def is_finished(self) -> bool:
@@ -97,13 +97,13 @@ class Manifest:
                 self._keep(mark, raw)
             self._in_order, last = self._in_order and mark.index > last, mark.index
 
-    def begin(self, attempt: Attempt) -> None:
+    def begin(self, fence: Fence) -> None:
         """
-        Write what is known by now, in order, as this attempt: there is something to read from now on.
+        Write what is known by now, in order, as the attempt of this fence: there is something to read from now on.
 
         Raises `ClaidBatchUnfinishedError`, as `write` and `finish` do, once a later attempt has begun.
         """
-        self._attempt = attempt
+        self._fence = fence
         self._write_whole()
 
     def ending(self, index: int) -> str | None:
@@ -168,21 +168,21 @@ class Manifest:
 
     def _put(self, lines: list[bytes]) -> None:
         if self._sink.grows:
-            self._begun.go_on()
+            self._fenced.go_on()
             self._in_order = False
             self._sink.append(lines)
         else:
             self._write_whole()
 
     def _write_whole(self) -> None:
-        self._sink.replace(self.read(), self._begun.require_latest)
+        self._sink.replace(self.read(), self._fenced.require_latest)
         self._in_order = True
 
     @property
-    def _begun(self) -> Attempt:
-        if self._attempt is None:
+    def _fenced(self) -> Fence:
+        if self._fence is None:
             raise RuntimeError("A manifest is written by an attempt that has begun.")
-        return self._attempt
+        return self._fence
 
     def _raw(self, index: int) -> bytes:
         with self._adding:

@@ -14,25 +14,23 @@ from typing import Any, Literal
 
 from airflow_provider_claid.delivery.records.submission import SCHEMA, require_schema
 
-Relation = Literal["same", "retry", "cleared", "late"]
-"""`same`: this very attempt. `retry`: by Airflow. `cleared`: by a person, or the run was made anew. `late`: overtaken."""
+Relation = Literal["retry", "cleared", "late"]
+"""`retry`: begun by Airflow. `cleared`: by a person, or the run was made anew. `late`: a later one has begun."""
 
 
 @dataclass(frozen=True)
 class Try:
     """
-    What Airflow says of one attempt: `number` is its try number, `clears` how often its Dag run was cleared.
+    What Airflow says of one attempt: `number` is its try number.
 
-    `max_tries` and `retries` are those of the task instance and of the task. `name` is an id that no other attempt has,
-    "" where Airflow has none. `run` is the number of the Dag run in Airflow's database (Airflow 2), `born` when `name`
-    was made, in Unix milliseconds (Airflow 3): each tells a run that was deleted and made again under its run id.
+    `max_tries` and `retries` are those of the task instance and of the task. `run` is the number of the Dag run in
+    Airflow's database (Airflow 2), `born` when the id of this try was made, in Unix milliseconds (Airflow 3): each
+    tells a run that was deleted and made again under its run id.
     """
 
     number: int
     max_tries: int = 0
     retries: int = 0
-    clears: int = 0
-    name: str = ""
     run: int | None = None
     born: int | None = None
 
@@ -40,7 +38,7 @@ class Try:
 @dataclass(frozen=True)
 class Attempt:
     """
-    An attempt as it is written down: its `number` counts all attempts of the task from 1.
+    An attempt as it is written down: its `number` counts, from 1, each process that has begun to work on the task.
 
     `generation` grows when a person clears the task, and stays for automatic retries. `refused`: it found no marks
     where some had to be, and sent nothing.
@@ -85,14 +83,12 @@ def is_lost(marks: int, try_number: int, told_place: str | None) -> bool:
 
 
 def follow(last: Attempt | None, now: Try) -> Attempt | None:
-    """Return the attempt that begins now, behind the `last` one: that itself if it is the same, None if it is late."""
+    """Return the attempt that begins now, behind the `last` one; None if it is late, and is to do nothing."""
     if last is None:
         return Attempt(told=now)
     relation = relation_of(now, last.told)
     if relation == "late":
         return None
-    if relation == "same":
-        return last
     return Attempt(last.number + 1, last.generation + (relation == "cleared"), now)
 
 
@@ -104,20 +100,15 @@ def relation_of(now: Try, last: Try) -> Relation:
     With fewer `retries` than before the sum may happen to be the old one: that, too, is a person's doing. A try beyond
     `max_tries` is none: a scheduler that restarts begins lost tasks anew.
     """
-    if now.name and now.name == last.name:
-        return "same"
     for ours, theirs in ((now.run, last.run), (now.born, last.born)):
         if ours is not None and theirs is not None and ours < theirs:
             return "late"
-    is_anew = now.number <= last.number and _is_newer(now, last)
-    if is_anew or (now.run is not None and last.run is not None and now.run != last.run):
+    is_another_run = now.run is not None and last.run is not None and now.run != last.run
+    is_newer = now.born is not None and last.born is not None and now.born > last.born
+    if is_another_run or (is_newer and now.number <= last.number):
+        # Made anew under its run id: its tries are counted from 1 again.
         return "cleared"
-    if now.number <= last.number:
-        return "same" if now.number == last.number and not (now.name and last.name) else "late"
+    if now.number < last.number:
+        return "late"
     is_sum = last.number <= now.max_tries - now.retries < now.number
     return "cleared" if now.max_tries != last.max_tries or is_sum else "retry"
-
-
-def _is_newer(now: Try, last: Try) -> bool:
-    """Tell whether the id of a try is younger: its tries are counted from 1 again, in a run that was made anew."""
-    return now.born is not None and last.born is not None and now.born > last.born

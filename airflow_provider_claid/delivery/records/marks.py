@@ -37,13 +37,12 @@ def begin(objects: Objects, key: str, now: Try, told_place: Callable[[], str | N
         marks = _read(objects, key)
         place = told_place() if not marks else None
         attempt = _refused(marks, now, place) or _following(marks, now, objects.uri)
-        is_new = attempt.number > len(marks)
-        if not is_new or _create(objects, key, attempt):
+        if _create(objects, key, attempt):
             if attempt.refused:
                 raise lost(objects.uri, now.number, place)
             return attempt
         if len(_read(objects, key)) == len(marks):
-            raise unreadable(objects.uri + _name(key, attempt.number))
+            raise unreadable(objects.uri + mark_name(key, attempt.number))
 
 
 def begin_in_state(store: StateStore, now: Try) -> Attempt:
@@ -53,8 +52,8 @@ def begin_in_state(store: StateStore, now: Try) -> Attempt:
     place = kept.get("place")
     attempt = _refused(marks, now, place) if place else None
     attempt = attempt or _following(marks, now, STATE_PLACE)
-    if attempt.number > len(marks):
-        store.set(STATE_KEY, {"place": None if not attempt.refused else place, "marks": _values([*marks, attempt])})
+    values = [each.to_json() for each in (*marks, attempt)]
+    store.set(STATE_KEY, {"place": place if attempt.refused else None, "marks": values})
     if attempt.refused:
         raise lost(STATE_PLACE, now.number, place)
     return attempt
@@ -80,9 +79,9 @@ def tell(store: StateStore | None, uri: str) -> None:
 
 def require_mark(objects: Objects, key: str, number: int) -> None:
     """Raise `ClaidRecordsError` where the mark of an attempt is not: a triggerer that lacks the folder, say."""
-    if persistent(partial(objects.get, _name(key, number))) is None:
+    if persistent(partial(objects.get, mark_name(key, number))) is None:
         message = (
-            f"records_path: the mark {objects.uri}{_name(key, number)}, which the worker has left, is not there. "
+            f"records_path: the mark {objects.uri}{mark_name(key, number)}, which the worker has left, is not there. "
             "This triggerer sees another folder than the workers: mount it here too, or keep records in an object store"
         )
         raise ClaidRecordsError(message, billed="unknown")
@@ -118,13 +117,13 @@ def _following(marks: list[Attempt], now: Try, where: str) -> Attempt:
 
 
 def _create(objects: Objects, key: str, attempt: Attempt) -> bool:
-    return persistent(partial(create_proven, objects, _name(key, attempt.number), packed(attempt.to_json())))
+    return persistent(partial(create_proven, objects, mark_name(key, attempt.number), packed(attempt.to_json())))
 
 
 def _read(objects: Objects, key: str) -> list[Attempt]:
     marks: list[Attempt] = []
-    while (raw := persistent(partial(objects.get, _name(key, len(marks) + 1)))) is not None:
-        where = objects.uri + _name(key, len(marks) + 1)
+    while (raw := persistent(partial(objects.get, mark_name(key, len(marks) + 1)))) is not None:
+        where = objects.uri + mark_name(key, len(marks) + 1)
         marks += _marks([_loaded(raw, where)], where)
     return marks
 
@@ -148,9 +147,6 @@ def _broken(where: str, fault: Exception) -> ClaidRecordsError:
     return ClaidRecordsError(message, billed="unknown")
 
 
-def _values(marks: list[Attempt]) -> list[dict[str, Any]]:
-    return [attempt.to_json() for attempt in marks]
-
-
-def _name(key: str, number: int) -> str:
+def mark_name(key: str, number: int) -> str:
+    """Return the name of the object that is the mark of an attempt."""
     return f"{key}/{number}.attempt"

@@ -22,8 +22,7 @@ from airflow_provider_claid.api.errors import (
     ClaidInputError,
     ClaidRecordsError,
 )
-from airflow_provider_claid.delivery.batch import attempts
-from airflow_provider_claid.delivery.batch.attempts import begin
+from airflow_provider_claid.delivery.batch import fence
 from airflow_provider_claid.delivery.batch.endings import ENDINGS, FINAL, Line
 from airflow_provider_claid.delivery.batch.manifest import MOST, Manifest
 from airflow_provider_claid.delivery.batch.sinks import EVERY, SHARE, FileSink, ObjectSink, open_sink
@@ -31,6 +30,7 @@ from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.records.objects import open_objects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from tests.unit.delivery.batch.conftest import PRINT, line, target
+from tests.unit.delivery.batch.test_fence import begin
 
 NAME = "manifest.jsonl"
 
@@ -313,7 +313,7 @@ class TestTheLatestAttempt:
 
     @pytest.mark.parametrize("lines", [[line(1, "failed", 99)], [line(1, seconds=99)], [line(0), line(1, "unknown")]])
     def test_alone_writes_the_manifest(self, place, bucket, lines, monkeypatch):
-        monkeypatch.setattr(attempts, "ASK_EVERY", 0.0)
+        monkeypatch.setattr(fence, "ASK_EVERY", 0.0)
         zombie = self.finished(place)
         before = content(place, bucket)
         assert indexes(before.splitlines()) == [0, 1, 2]
@@ -329,14 +329,14 @@ class TestTheLatestAttempt:
         """It stood still between its question and its write."""
         zombie = self.finished(local)
         before = path.read_bytes()
-        monkeypatch.setattr(attempts.Attempt, "require_latest", lambda _: None)
+        monkeypatch.setattr(fence.Fence, "require_latest", lambda _: None)
         written(zombie, line(1, "failed", 99))
         assert path.read_bytes() == before
 
     def test_reads_past_what_one_that_has_just_asked_has_put_over_it(self, place, bucket, monkeypatch):
         zombie = self.finished(place)
         with monkeypatch.context() as patched:
-            patched.setattr(attempts.Attempt, "require_latest", lambda _: None)
+            patched.setattr(fence.Fence, "require_latest", lambda _: None)
             written(zombie, line(1, "failed", 99))
             zombie.finish()
         # The journal knows the rest.

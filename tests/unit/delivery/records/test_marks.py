@@ -55,18 +55,16 @@ def test_a_first_try_leaves_its_mark_and_a_retry_finds_it(place, tmp_path):
     assert (cleared.number, cleared.generation) == (3, 1)
 
 
-def test_the_same_try_twice_is_one_attempt(place):
-    now = Try(2, 3, 3, name="a", born=5)
-    begin(place, KEY, Try(1, 3, 3, name="0", born=4), unknown)
-    assert begin(place, KEY, now, unknown) == begin(place, KEY, now, unknown)
+def test_the_same_try_twice_has_two_marks_of_one_generation(place):
+    begin(place, KEY, Try(1, 3, 3, born=4), unknown)
+    twice = [begin(place, KEY, Try(2, 3, 3, born=5), unknown) for _ in range(2)]
+    assert [(each.number, each.generation) for each in twice] == [(2, 0), (3, 0)]
 
 
-def test_tries_that_begin_at_once_have_numbers_of_their_own(place):
-    begin(place, KEY, Try(1, 9, 9, name="first", born=0), unknown)
-    tries = [Try(2, 9, 9, name=f"{n}", born=5) for n in range(8)]
+def test_processes_that_begin_at_once_have_numbers_of_their_own(place):
     with ThreadPoolExecutor(8) as threads:
-        results = list(threads.map(lambda now: attempt_or_none(place, now), tries))
-    assert sorted(each.number for each in results if each) == [2]
+        results = list(threads.map(lambda _: attempt_or_none(place, Try(1, 9, 9, born=5)), range(8)))
+    assert sorted(each.number for each in results if each) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def attempt_or_none(place, now):
@@ -105,10 +103,10 @@ def test_a_place_that_other_tasks_have_used_is_lost_too(place):
 
 
 def test_a_late_try_does_nothing(place):
-    begin(place, KEY, Try(1, 3, 3, name="a", born=1), unknown)
-    begin(place, KEY, Try(2, 3, 3, name="b", born=2), unknown)
+    begin(place, KEY, Try(1, 3, 3, born=1), unknown)
+    begin(place, KEY, Try(2, 3, 3, born=2), unknown)
     with pytest.raises(ClaidNotSentError, match="A later attempt of this task has begun"):
-        begin(place, KEY, Try(1, 3, 3, name="a", born=1), unknown)
+        begin(place, KEY, Try(1, 3, 3, born=1), unknown)
 
 
 def test_where_airflow_keeps_it_a_retry_of_what_never_began_goes_on(place, state):
@@ -140,8 +138,8 @@ def test_records_that_were_in_a_folder_are_not_looked_for_in_the_state_store(pla
 def test_the_state_store_has_the_generations_too(state):
     steps = [Try(1, 3, 3), Try(2, 3, 3), Try(3, 5, 3), Try(3, 5, 3), Try(4, 5, 3)]
     found = [begin_in_state(state, now) for now in steps]
-    assert [(each.number, each.generation) for each in found] == [(1, 0), (2, 0), (3, 1), (3, 1), (4, 1)]
-    assert len(state.get(STATE_KEY)["marks"]) == 4
+    assert [(each.number, each.generation) for each in found] == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1)]
+    assert len(state.get(STATE_KEY)["marks"]) == 5
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"schema": 99}', b"\xff"])
@@ -161,12 +159,12 @@ def test_a_trigger_needs_the_mark_of_its_worker(place, tmp_path):
 
 
 def test_a_mark_is_plain_json_of_a_schema(place, tmp_path):
-    begin(place, KEY, Try(1, 3, 3, 2, "a", None, 5), unknown)
+    begin(place, KEY, Try(1, 3, 3, None, 5), unknown)
     value = json.loads((tmp_path / "records" / KEY / "1.attempt").read_bytes())
     assert value == {
         "schema": 1,
         "number": 1,
         "generation": 0,
-        "told": {"number": 1, "max_tries": 3, "retries": 3, "clears": 2, "name": "a", "run": None, "born": 5},
+        "told": {"number": 1, "max_tries": 3, "retries": 3, "run": None, "born": 5},
         "refused": False,
     }

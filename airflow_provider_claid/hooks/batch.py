@@ -6,12 +6,16 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError, ClaidNotSentError
+from airflow_provider_claid.delivery.batch.endings import Line
 from airflow_provider_claid.delivery.batch.journal import Journal, reserve
 from airflow_provider_claid.delivery.batch.manifest import Manifest
 from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
+from airflow_provider_claid.delivery.names import disk_limit, room_in
+from airflow_provider_claid.delivery.prompts.rows import FIELD as PROMPTS
 from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
+from airflow_provider_claid.delivery.prompts.tally import digest_of
 from airflow_provider_claid.delivery.records.objects import open_objects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
@@ -51,6 +55,7 @@ class Places:
         manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
         try:
             manifest.open()
+            require_free_names(manifest, scan)
             if self.chosen:
                 reserve(open_objects(self.folder), f"{self.name}.batch", fingerprint, scan.total)
             journal = Journal(open_objects(self.records), self.key)
@@ -62,6 +67,25 @@ class Places:
             manifest.close()
             raise
         return journal, manifest
+
+
+def require_free_names(manifest: Manifest, scan: Scan) -> None:
+    """
+    Raise `ClaidInputError` if an id is that of pictures which an earlier attempt has stored for another prompt.
+
+    Ids may be corrected from try to try, but a picture of one prompt is never written over that of another. Forgets
+    the names of the scan, which nobody needs any more.
+    """
+    for raw in manifest.read():
+        line = Line.unpacked(raw)
+        if line.id is None or line.duplicate_of is not None or all(image.get("error") for image in line.images):
+            continue
+        index = scan.names.get(digest_of(line.id), line.index)
+        if index != line.index:
+            came = f"the id {line.id!r:.80} for prompt {index + 1}, which names pictures of prompt {line.index + 1}"
+            fix = "An earlier attempt has stored them. Give this prompt another id."
+            raise ClaidInputError(PROMPTS, came, "an id of its own for each prompt", fix)
+    scan.names.clear()
 
 
 def places_of(key: str, records: str | None, target: Target | None, manifest_path: str | None) -> Places:
@@ -80,7 +104,12 @@ def places_of(key: str, records: str | None, target: Target | None, manifest_pat
 
 
 def prompts_of(prompts: Any, defaults: Defaults, target: Target | None, on_bad_row: str) -> Source:
-    """Return the prompts; the connection of a file is looked up, as Airflow takes others for an unknown one."""
+    """
+    Return the prompts, whose ids are checked for the folder they go to. Blocks.
+
+    The connection of a file is looked up, as Airflow takes others for an unknown one.
+    """
+    defaults = replace(defaults, room=room_in(target, disk_limit(target)))
     if not isinstance(prompts, str):
         return source_of(prompts, defaults, on_bad_row=on_bad_row)
     file = prompt_file(prompts)

@@ -1,9 +1,12 @@
-"""What of a template field is known before it is rendered."""
+"""What of a template field is known before it is rendered, and how a text is rendered."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 
 class Later:
@@ -18,4 +21,22 @@ def is_literal(value: Any) -> bool:
         return all(map(is_literal, value))
     if isinstance(value, dict):
         return all(map(is_literal, value.values()))
-    return value is None or isinstance(value, int | float | datetime)
+    return value is None or isinstance(value, int | float | date | Decimal | UUID)
+
+
+def is_native(jinja_env: Any) -> bool:
+    """Tell whether templates become Python values: `render_template_as_native_obj` of the Dag or the task."""
+    return any(kind.__name__ == "NativeEnvironment" for kind in type(jinja_env).__mro__)
+
+
+def render_text(template: str, context: Mapping[str, Any], jinja_env: Any) -> Any:
+    """
+    Render the template of a text in a native environment, and evaluate nothing that comes of it.
+
+    Jinja reads such a text as Python: "1e5", "2026_01_01" and "1,2" would be numbers, and a quoted prompt would lose
+    its quotes. A template that is one expression gives the value of that, None included.
+    """
+    parts = list(jinja_env.from_string(template).generate(context))
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return "".join(map(str, parts))

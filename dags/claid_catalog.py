@@ -26,6 +26,7 @@ from airflow.providers.common.compat.sdk import (
     task,
 )
 
+from airflow_provider_claid.delivery.names import name_key
 from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator
 
 PROMPTS = os.environ.get("CLAID_CATALOG_PROMPTS", "file:///tmp/claid-catalog/prompts.txt")
@@ -41,13 +42,18 @@ PARAMS = {
 
 
 def ids_of(lines: list[str], suffix: str) -> Counter[str]:
-    """Count the ids of a list; a line that is no JSON object is left for the task of its chunk to refuse."""
+    """
+    Count the ids of a list by the files that they name: `42` and `42.png`, `A` and `a` are one.
+
+    A line that is no JSON object is left for the task of its chunk to refuse.
+    """
     counts: Counter[str] = Counter()
     for line in lines if suffix == ".jsonl" else ():
         try:
-            counts.update([str(json.loads(line)["id"])])
-        except (KeyError, TypeError, ValueError):
+            name = name_key(json.loads(line)["id"])
+        except (KeyError, TypeError, ValueError, RecursionError):
             continue
+        counts.update([name] if name else [])
     return counts
 
 
@@ -68,7 +74,7 @@ def claid_catalog():
         folder.mkdir(parents=True, exist_ok=True)
         # Records go into a folder that is there: a provider does not make one, as a lost one holds what was paid for.
         (ObjectStoragePath(params["folder"]) / "records").mkdir(parents=True, exist_ok=True)
-        lines = [line for line in source.read_text(encoding="utf-8").split("\n") if line.strip()]
+        lines = [line for line in source.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
         # Chunks share a folder, and each of them knows only its own ids.
         if twice := [each for each, count in ids_of(lines, source.suffix).items() if count > 1]:
             raise AirflowFailException(f"{source} has these ids more than once: {twice[:10]}. Nothing was sent")

@@ -6,7 +6,6 @@ Imports no HTTP client: a Dag file that uses the operators loads this module at 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -16,12 +15,27 @@ from pydantic import ValidationError
 from airflow_provider_claid.api import models
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.api.models import GenerateRequest
+from airflow_provider_claid.delivery.names import MANIFEST_BYTES, check_folder, check_name, check_stem
+from airflow_provider_claid.delivery.paths import as_uri
+from airflow_provider_claid.delivery.values import control_in, has_visible, number_of, text_of
+
+__all__ = [
+    "DEFAULT_CONNECTIONS",
+    "ON_BAD_ROW",
+    "ON_FILTERED",
+    "OnFiltered",
+    "Target",
+    "check_name",
+    "check_on_bad_row",
+    "check_request",
+    "parse_target",
+    "split_address",
+    "split_file",
+]
 
 OnFiltered = Literal["fail", "skip", "keep"]
 ON_FILTERED: tuple[OnFiltered, ...] = ("fail", "skip", "keep")
 ON_BAD_ROW = ("fail", "skip")
-_SAFE_NAME = re.compile(r"[^\W_][\w .+@=,~-]{0,159}")
-
 
 DEFAULT_CONNECTIONS = {
     **dict.fromkeys(("s3", "s3a", "s3n"), "aws_default"),
@@ -57,8 +71,16 @@ class Target:
 def check_request(
     prompt: Any, number_of_images: Any, guidance_scale: Any, output: Any, *, output_name: str = "output"
 ) -> GenerateRequest:
-    """Build the request; a value that Claid would refuse is a `ClaidInputError` that names the argument."""
-    options = {"number_of_images": number_of_images, "guidance_scale": guidance_scale}
+    """
+    Build the request; a value that Claid would refuse is a `ClaidInputError` that names the argument.
+
+    A number or date is taken as the text of a prompt. One that shows nothing, which would be billed, is refused, and so
+    are control characters other than tab and line ends.
+    """
+    prompt = text_of(prompt)
+    if isinstance(prompt, str):
+        _check_characters(prompt)
+    options = {"number_of_images": number_of(number_of_images), "guidance_scale": number_of(guidance_scale)}
     try:
         return GenerateRequest.model_validate({"input": prompt, "options": options, "output": output})
     except ValidationError as error:
@@ -68,8 +90,13 @@ def check_request(
         raise ClaidInputError(name, _shown(came), _ACCEPTED[field], _fix(field, came)) from None
 
 
-def parse_target(save_to: str, storage_conn_id: str | None, field: str = "save_to") -> Target:
-    """Read the URI of a folder; a connection id in it (`s3://id@bucket/`) counts as `storage_conn_id`."""
+def parse_target(save_to: Any, storage_conn_id: str | None, field: str = "save_to") -> Target:
+    """
+    Read the URI of a folder, or a path object; a connection id in it (`s3://id@bucket/`) counts as `storage_conn_id`.
+
+    Raises `ClaidInputError`, also for a folder so deep that its store takes no names in it.
+    """
+    save_to = as_uri(save_to, field)
     parts = split_address(save_to, field, _FOLDER_FORM)
     inline, _, host = parts.netloc.rpartition("@")
     local = parts.scheme == "file"
@@ -87,7 +114,9 @@ def parse_target(save_to: str, storage_conn_id: str | None, field: str = "save_t
     for fix, found in faults.items():
         if found:
             raise ClaidInputError(field, repr(save_to), _FOLDER_FORM, fix)
-    return Target(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/", parts.scheme, inline or storage_conn_id)
+    target = Target(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/", parts.scheme, inline or storage_conn_id)
+    check_folder(target, field)
+    return target
 
 
 def split_address(uri: str, field: str, form: str) -> SplitResult:
@@ -104,30 +133,32 @@ def split_address(uri: str, field: str, form: str) -> SplitResult:
     return parts
 
 
-def check_name(filename: str, field: str = "filename") -> str:
-    """Check a file name without its end; a picture's own end (`.png`) is left out, since `-1.png` is added."""
-    stem = re.sub(r"\.(png|jpe?g|webp|avif)$", "", filename, flags=re.IGNORECASE) if isinstance(filename, str) else ""
-    if not _SAFE_NAME.fullmatch(stem):
-        accepted = "1 to 160 letters, digits, spaces and .+@=,~_-, beginning with a letter or digit"
-        raise ClaidInputError(field, f"{filename!r:.80}", accepted, "Folders go into save_to.")
-    return stem
-
-
 def check_on_bad_row(value: Any) -> None:
     """Check what a bad row of a batch is to do."""
     if value not in ON_BAD_ROW:
         raise ClaidInputError("on_bad_row", f"{value!r:.40}", " or ".join(map(repr, ON_BAD_ROW)))
 
 
-def split_file(uri: str, field: str, end: str) -> tuple[str, str]:
-    """Split the URI of a file with this end into its folder, with a final slash, and its name."""
+def split_file(uri: Any, field: str, end: str) -> tuple[str, str]:
+    """Split the URI of a file with this end, or its path object, into its folder, with a final slash, and its name."""
+    uri = as_uri(uri, field)
     folder, _, name = uri.rpartition("/") if isinstance(uri, str) else ("", "", "")
     if not name.endswith(end) or "://" not in folder:
         accepted = f"the URI of a file with the end {end}, such as s3://bucket/folder/monday{end}"
         raise ClaidInputError(field, f"{uri!r:.80}", accepted)
-    check_name(name.removesuffix(end), field)
     parse_target(f"{folder}/", None, field)
+    check_stem(name.removesuffix(end), field, MANIFEST_BYTES)
     return f"{folder}/", name
+
+
+def _check_characters(prompt: str) -> None:
+    if found := control_in(prompt):
+        place, name = found
+        fix = "Leave it out: tabs and line ends are the only control characters that a prompt may have."
+        raise ClaidInputError("prompt", f"{_shown(prompt)} with {name} as character {place}", _ACCEPTED["input"], fix)
+    if prompt and not has_visible(prompt):
+        accepted, fix = f"{_ACCEPTED['input']} that can be seen", "Nothing but blanks would be billed like any other."
+        raise ClaidInputError("prompt", _shown(prompt), accepted, fix)
 
 
 def _shown(value: Any) -> str:
@@ -140,4 +171,6 @@ def _shown(value: Any) -> str:
 def _fix(field: str, came: Any) -> str:
     if field == "input" and isinstance(came, list | tuple | set):
         return "A list would be billed character by character: map over it with expand(prompt=[...])."
+    if field == "input" and isinstance(came, float):
+        return "A number of this size has lost digits: give it as a text."
     return _FIXES[field]

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
-from airflow_provider_claid.delivery.batch.attempts import begin
+from airflow_provider_claid.delivery.batch.fence import Fence
 from airflow_provider_claid.delivery.batch.journal import Journal, reserve
 from airflow_provider_claid.delivery.batch.manifest import Manifest
 from airflow_provider_claid.delivery.batch.names import require_free_names
 from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
+from airflow_provider_claid.delivery.names import disk_limit, room_in
 from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
 from airflow_provider_claid.delivery.records.objects import open_objects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
@@ -58,11 +59,11 @@ class Places:
         manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
         try:
             manifest.open()
+            require_free_names(manifest, scan)
             if self.chosen:
                 reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
             journal = Journal(records, self.key)
             journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
-            require_free_names(items, manifest)
             if not manifest.is_finished:
                 manifest.begin(begin(records, self.key))
         except StoreBusyError as busy:
@@ -91,7 +92,12 @@ def places_of(key: str, records: str | None, target: Target | None, manifest_pat
 
 
 def prompts_of(prompts: Any, defaults: Defaults, target: Target | None, on_bad_row: str) -> Source:
-    """Return the prompts; the connection of a file is looked up, as Airflow takes others for an unknown one."""
+    """
+    Return the prompts, whose ids are checked for the folder they go to. Blocks.
+
+    The connection of a file is looked up, as Airflow takes others for an unknown one.
+    """
+    defaults = replace(defaults, room=room_in(target, disk_limit(target)))
     if not isinstance(prompts, str):
         return source_of(prompts, defaults, on_bad_row=on_bad_row)
     file = prompt_file(prompts)

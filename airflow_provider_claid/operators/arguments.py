@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_claid.api import models
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.checks import (
     ON_FILTERED,
     Target,
-    check_name,
     check_on_bad_row,
     check_request,
     parse_target,
     split_file,
 )
+from airflow_provider_claid.delivery.names import check_key, check_name, disk_limit
+from airflow_provider_claid.delivery.paths import as_uri
+from airflow_provider_claid.delivery.values import number_of, text_of
 from airflow_provider_claid.templating import Later, is_literal
 
 if TYPE_CHECKING:
@@ -31,6 +34,35 @@ STAND_INS: Mapping[str, Any] = {
     "output_folder": None,
 }
 """The arguments of a request, each with a value that passes, for templates that only a run can render."""
+
+TEXTS = (
+    "prompt",
+    "filename",
+    "output_folder",
+    "save_to",
+    "records_path",
+    "manifest_path",
+    "claid_conn_id",
+    "storage_conn_id",
+)
+"""The arguments that are texts, which native rendering makes numbers of, and path objects stand for."""
+
+_OWN_FOLDER = 48
+"""Characters that `own_folder` may add to `output_folder`: the job key, the place in a batch, and the submission."""
+
+
+def settle(operator: ClaidGenerateOperator) -> None:
+    """
+    Turn what stands for a text into it, in the operator: numbers, dates, path objects. Before and after rendering.
+
+    What stands for none is left for the checks to refuse. Raises `ClaidInputError` for a path object without a URI.
+    """
+    for name in (*TEXTS, "prompts"):
+        given = getattr(operator, name, None)
+        value = as_uri(given, name)
+        value = value if name == "prompts" else text_of(value)
+        if value is not given:
+            setattr(operator, name, value)
 
 
 def request_of(values: Mapping[str, Any]) -> GenerateRequest:
@@ -70,11 +102,28 @@ def target_of(operator: ClaidGenerateOperator) -> Target | None:
             raise ClaidInputError(name, "nothing", "a folder", "Leave it out for addresses that die in 24 hours.")
     if filename and not save_to:
         raise ClaidInputError("filename", f"{filename!r:.80} without save_to", "a name of copies", "Add save_to.")
-    return parse_target(save_to, operator.storage_conn_id) if save_to else None
+    own = operator.own_folder and isinstance(operator.output_folder, str)
+    if own and len(operator.output_folder or "") > models.MAX_OUTPUT - _OWN_FOLDER:
+        came, most = f"{len(operator.output_folder or '')} characters", models.MAX_OUTPUT - _OWN_FOLDER
+        raise ClaidInputError("output_folder", came, f"at most {most} with own_folder")
+    target = parse_target(save_to, operator.storage_conn_id) if save_to else None
+    if filename:
+        check_key(target, check_name(filename), "filename")
+    return target
+
+
+def name_of(operator: ClaidGenerateImageOperator, key: str, target: Target | None) -> str:
+    """Return what the pictures of a job are called: `filename`, else its key; the folder's disk is asked. Blocks."""
+    if not operator.filename:
+        return key
+    name = check_name(operator.filename)
+    check_key(target, name, "filename", disk_limit(target))
+    return name
 
 
 def check_literals(operator: ClaidGenerateImageOperator) -> None:
     """Check at parse time what needs no rendering."""
+    settle(operator)
     if getattr(operator, "multiple_outputs", False):
         # Airflow takes the list apart after execute, fails, and would retry a paid task.
         raise ClaidInputError("multiple_outputs", "True", "False", "The operator returns one list of URIs.")
@@ -89,6 +138,7 @@ def check_literals(operator: ClaidGenerateImageOperator) -> None:
 
 def check_batch_literals(operator: ClaidGenerateBatchOperator) -> None:
     """Check at parse time what needs no rendering, and no look into each prompt: that is for the run."""
+    settle(operator)
     _check_common(operator, STAND_INS["prompt"])
     if all(map(is_literal, (operator.save_to, operator.output_folder, operator.storage_conn_id))):
         target_of(operator)
@@ -173,7 +223,7 @@ def _check_payment(operator: ClaidGenerateOperator) -> None:
 def _number(value: Any, kind: type[int | float]) -> Any:
     """Turn a rendered text into its number; anything else is left for the check of the request."""
     if not isinstance(value, str):
-        return value
+        return number_of(value)
     try:
         return kind(value.strip())
     except ValueError:

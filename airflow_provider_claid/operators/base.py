@@ -12,10 +12,12 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.checks import OnFiltered, Target
 from airflow_provider_claid.delivery.stop import Stop
-from airflow_provider_claid.operators.arguments import no_records, target_of
+from airflow_provider_claid.operators.arguments import TEXTS, no_records, target_of
+from airflow_provider_claid.templating import is_native, render_text
 
 # What only a running task needs (the HTTP client, the pacer) is imported where it runs: every parse would pay.
 if TYPE_CHECKING:
+    import jinja2
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -105,6 +107,20 @@ class ClaidGenerateOperator(BaseOperator):
         self.own_folder = own_folder
         self.reconcile_timeout = reconcile_timeout
         self._stop = Stop()
+
+    def render_template(
+        self,
+        content: Any,
+        context: Context,
+        jinja_env: jinja2.Environment | None = None,
+        seen_oids: set[int] | None = None,
+    ) -> Any:
+        """Render a template field; a text stays one where templates are native."""
+        if isinstance(content, str) and any(content is getattr(self, name, None) for name in TEXTS):
+            jinja_env = jinja_env or self.get_template_env()
+            if is_native(jinja_env):
+                return render_text(content, context, jinja_env)
+        return super().render_template(content, context, jinja_env, seen_oids)
 
     def on_kill(self) -> None:
         """Let no request leave any more. One that has left goes on: its answer is recorded if there is time."""

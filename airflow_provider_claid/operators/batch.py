@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_claid.delivery.checks import check_name
+from airflow_provider_claid.delivery.names import check_name
 from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.links.claid import MANIFEST_LINK_KEY, RESULT_KEY, ClaidManifestLink, browser_address
 from airflow_provider_claid.metrics import emit, gauge
@@ -18,6 +18,7 @@ from airflow_provider_claid.operators.arguments import (
     defaults_of,
     max_failed_of,
     require_place,
+    settle,
     target_of,
 )
 from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_of, identity_of, tags_of
@@ -144,6 +145,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         from airflow_provider_claid.hooks.batch import places_of, prompts_of
         from airflow_provider_claid.hooks.claid import ClaidHook
 
+        settle(self)
         require_place(self)
         self._check_map_index(context)
         identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)

@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_claid.delivery.checks import Target, check_name
+from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.exceptions import airflow_errors, revived
 from airflow_provider_claid.links.claid import RESULT_KEY, ClaidPictureLink
-from airflow_provider_claid.operators.arguments import STAND_INS, check_literals, no_records, request_of, target_of
+from airflow_provider_claid.operators.arguments import (
+    STAND_INS,
+    check_literals,
+    name_of,
+    no_records,
+    request_of,
+    settle,
+    target_of,
+)
 from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_of, identity_of, tags_of
 
 if TYPE_CHECKING:
@@ -92,6 +100,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
 
     def _order(self, context: Context) -> Order:
         self._check_map_index(context)
+        settle(self)
         target_of(self)
         request = request_of({name: getattr(self, name) for name in STAND_INS})
         return self._order_of(identity_of(context), epoch_of(context), request, self.filename)
@@ -124,7 +133,8 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.hooks.records import records_of
 
-        name, target, ti = self._name(order), self._connected_target(), context["ti"]
+        target, ti = self._connected_target(), context["ti"]
+        name = name_of(self, order.identity.key(), target)
         if target is None and not self.output_folder:
             log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
         account = ClaidHook(self.claid_conn_id).account()
@@ -139,9 +149,6 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
             patience=self._patience(ti),
             first_try=ti.try_number == 1 and ti.max_tries == self.retries,
         )
-
-    def _name(self, order: Order) -> str:
-        return check_name(self.filename) if self.filename else order.identity.key()
 
     def _patience(self, ti: Any) -> float:
         """Return the seconds that a busy server may ask to wait here; a retry waits without a worker slot."""

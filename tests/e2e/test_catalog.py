@@ -53,6 +53,20 @@ def test_an_id_that_stands_in_two_chunks_is_refused_before_anything_is_paid(sand
     assert sandbox.report()["totals"]["posts"] == 0
 
 
+@pytest.mark.parametrize(("one", "other"), [(42, "42.png"), ("A", "a"), ("é", "e\u0301"), (42.0, "42")])
+def test_ids_in_two_chunks_that_name_one_file_are_refused_before_anything_is_paid(sandbox, catalog, one, other):
+    # With a byte order mark: the first line counts, too.
+    lines = [json.dumps({"id": name, "prompt": "a red bicycle"}) for name in (one, "b", other)]
+    assert catalog(["\ufeff" + lines[0], *lines[1:]], "prompts.jsonl").state == "failed"
+    assert sandbox.report()["totals"]["posts"] == 0
+
+
+def test_prompts_without_ids_are_no_twins(sandbox, catalog, tmp_path):
+    lines = [json.dumps({"id": name, "prompt": "a red bicycle"}) for name in (None, "", None)]
+    assert catalog(lines, "prompts.jsonl").state == "success"
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == 3
+
+
 def test_two_runs_keep_their_pictures_apart(sandbox, catalog, tmp_path):
     lines = [json.dumps({"id": "sku-1", "prompt": "a red bicycle"})]
     assert [catalog(lines, "prompts.jsonl").state for _ in range(2)] == ["success", "success"]

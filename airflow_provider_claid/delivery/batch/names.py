@@ -1,36 +1,28 @@
-"""Names of the pictures of a batch: they may be corrected between attempts, and must take no picture's place."""
+"""Names of the pictures of a batch: they may be corrected between attempts, and must take no other picture's place."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-
 from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.delivery.batch.endings import Line
 from airflow_provider_claid.delivery.batch.manifest import Manifest
-from airflow_provider_claid.delivery.prompts.rows import FIELD, Item
+from airflow_provider_claid.delivery.prompts.rows import FIELD
+from airflow_provider_claid.delivery.prompts.tally import Scan, digest_of
 
 
-def require_free_names(items: Iterable[Item], manifest: Manifest) -> None:
+def require_free_names(manifest: Manifest, scan: Scan) -> None:
     """
-    Refuse an id under which another item of this batch has been delivered, before its ids were changed. Blocks.
+    Raise `ClaidInputError` if an id is that of pictures which an earlier attempt has stored for another prompt.
 
-    Raises `ClaidInputError`. Items that are delivered keep their pictures under the old id, and cost nothing here.
+    Ids may be corrected from try to try, but a picture of one prompt is never written over that of another. Forgets
+    the names of the scan, which nobody needs any more. Blocks.
     """
-    if not any(map(manifest.is_final, range(manifest.counts.total))):
-        return
-    delivered: dict[int, int] = {}
-    for item in items:
-        line = manifest.line(item.index) if manifest.is_final(item.index) else None
-        if line and line.id is not None and line.duplicate_of is None and _digest(line.id) != _digest(item.id or ""):
-            delivered[_digest(line.id)] = item.index
-    for item in items if delivered else ():
-        first = delivered.get(_digest(item.id)) if item.id and not manifest.is_final(item.index) else None
-        if first is not None:
-            came = f"the id {item.id!r:.80} for item {item.index}, under which item {first} has been delivered"
-            fix = "Its pictures would be overwritten: give this item another id."
-            raise ClaidInputError(FIELD, came, "an id under which no other item has been delivered", fix)
-
-
-def _digest(given: str) -> int:
-    # Many file systems take no notice of case.
-    return int.from_bytes(hashlib.blake2b(given.casefold().encode(), digest_size=15).digest())
+    for raw in manifest.read():
+        line = Line.unpacked(raw)
+        if line.id is None or line.duplicate_of is not None or all(image.get("error") for image in line.images):
+            continue
+        index = scan.names.get(digest_of(line.id), line.index)
+        if index != line.index:
+            came = f"the id {line.id!r:.80} for prompt {index + 1}, which names pictures of prompt {line.index + 1}"
+            fix = "An earlier attempt has stored them. Give this prompt another id."
+            raise ClaidInputError(FIELD, came, "an id of its own for each prompt", fix)
+    scan.names.clear()

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidInputError, ClaidNotSentError
 from airflow_provider_claid.delivery.checks import split_address
+from airflow_provider_claid.delivery.paths import as_uri
 from airflow_provider_claid.delivery.prompts.formats import READERS
 from airflow_provider_claid.delivery.prompts.rows import FIELD
 from airflow_provider_claid.delivery.store_errors import StoreBusyError, store_errors
@@ -33,8 +34,13 @@ class PromptFile:
     conn_id: str | None = None
 
 
-def prompt_file(uri: str, storage_conn_id: str | None = None) -> PromptFile:
-    """Read the URI of a prompt file; a connection id in it (`s3://id@bucket/`) counts as `storage_conn_id`."""
+def prompt_file(uri: Any, storage_conn_id: str | None = None) -> PromptFile:
+    """
+    Read the URI of a prompt file, or its path object; a connection id in it counts as `storage_conn_id`.
+
+    Both `s3://id@bucket/prompts.csv` and `ObjectStoragePath(…, conn_id="id")` name one.
+    """
+    uri = as_uri(uri, FIELD)
     parts = split_address(uri, FIELD, _FORM)
     inline, _, host = parts.netloc.rpartition("@")
     end = next((end for end in READERS if parts.path.lower().endswith(end)), "")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
-from airflow_provider_claid.delivery.prompts.lines import LONGEST, lines, too_long
-from airflow_provider_claid.delivery.prompts.rows import FIELD, Row, check_header, row_of
+from airflow_provider_claid.delivery.prompts.lines import lines
+from airflow_provider_claid.delivery.prompts.rows import FIELD, Row, check_header, is_empty, row_of
+from airflow_provider_claid.delivery.prompts.table import Table
 
 _BATCH, _BUFFER = 1_000, 2**20
 """Rows and bytes of a Parquet file in memory."""
@@ -40,27 +40,28 @@ def read_json(path: Path) -> Iterator[Row]:
 
 
 def read_csv(path: Path) -> Iterator[Row]:
-    """Yield the rows of a table with commas and a header; a row is named by its first line."""
+    """Yield the rows of a table with a header, separated by commas, semicolons, tabs or bars; empty ones left out."""
     with path.open("rb") as file:
-        table = _Table(lines(file))
+        table = Table(lines(file))
         header = next(table, None)
         if header is None:
             return
         number, names, fault = header
         if fault:
             raise ClaidInputError(FIELD, f"line {number}: {fault}", "a header such as prompt,id")
-        check_header(names, f"line {number}, separated by commas")
+        check_header(names, f"line {number}, {table.form}")
+        hint = f"A text with the separator in it needs quotes. The fields are {table.form}."
         for number, values, fault in table:
             if fault:
                 yield Row(number, {}, fault)
             elif len(values) != len(names):
-                yield Row(number, {}, f"got {len(values)} fields; accepted are {len(names)}, as in the header.")
+                yield Row(number, {}, f"got {len(values)} fields; accepted are {len(names)}, as in the header. {hint}")
             else:
                 yield Row(number, dict(zip(names, values, strict=True)))
 
 
 def read_parquet(path: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file."""
+    """Yield the rows of a Parquet file, empty ones left out."""
     require_pyarrow()
     import pyarrow
     from pyarrow import parquet
@@ -72,7 +73,8 @@ def read_parquet(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(_BATCH, use_threads=False):
                 for cells in batch.to_pylist():
                     read += 1
-                    yield Row(read, cells)
+                    if not is_empty(cells):
+                        yield Row(read, cells)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as cause:
         came = f"a file that cannot be read as Parquet from row {read + 1} on ({str(cause)[:200]})"
         raise ClaidInputError(FIELD, came, "a whole Parquet file", "Write it again.") from cause
@@ -95,45 +97,6 @@ READERS: dict[str, tuple[str, Callable[[Path], Iterator[Row]]]] = {
     ".parquet": ("row", read_parquet),
 }
 """By the end of a file's name: what its rows are counted in, and what reads it."""
-
-
-class _Table:
-    """Yields (first line, fields, fault) of each row of a CSV file, blank ones left out."""
-
-    def __init__(self, source: Iterator[str]) -> None:
-        self._source = source
-        self._reader = csv.reader(self._feed(), strict=True)
-        self._read = 0
-        self._first = 1
-        self._length = 0
-
-    def __iter__(self) -> Iterator[tuple[int, list[str], str]]:
-        return self
-
-    def __next__(self) -> tuple[int, list[str], str]:
-        values: list[str] = []
-        while not values:
-            self._first, self._length = self._read + 1, 0
-            try:
-                values = next(self._reader)
-            except csv.Error as cause:
-                return self._first, [], self._fault(cause)
-        return self._first, values, ""
-
-    def _feed(self) -> Iterator[str]:
-        for line in self._source:
-            self._read += 1
-            self._length += len(line)
-            if self._length > LONGEST + len("\r\n"):
-                raise too_long(self._first)
-            yield line
-
-    def _fault(self, cause: csv.Error) -> str:
-        if self._read == self._first:
-            return f"got a row that is no CSV ({cause}); accepted are fields with commas between."
-        # Other rows may be within, which nobody who skips a bad one would mean.
-        came = f"a quote in the row of line {self._first} that is wrong by line {self._read} ({cause})"
-        raise ClaidInputError(FIELD, came, "quotes that are closed", 'A quote within a field is doubled: "".')
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.api.models import GenerateRequest
-from airflow_provider_claid.delivery.checks import check_name, check_request
+from airflow_provider_claid.delivery.checks import check_request
+from airflow_provider_claid.delivery.names import STEM_BYTES, check_name
+from airflow_provider_claid.delivery.values import is_blank, number_of, text_of
 
 FIELD = "prompts"
 """The argument that errors of a batch's input name."""
@@ -20,11 +22,16 @@ _COLUMNS = frozenset(COLUMNS)
 
 @dataclass(frozen=True)
 class Defaults:
-    """What an item gets that says nothing of it; numbers, not texts. `output` is `storage://name/folder/` or None."""
+    """
+    What an item gets that says nothing of it; numbers, not texts. `output` is `storage://name/folder/` or None.
+
+    `room` is how many bytes an id may have where the pictures go.
+    """
 
     number_of_images: int = 1
     guidance_scale: float = 5.0
     output: str | None = None
+    room: int = STEM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +39,8 @@ class Item:
     """
     One job of a batch; `index` counts the accepted items from 0, `where` is its place in the input for messages.
 
-    `id` is as the input gives it, or None: a safe file name, unique in the batch (whatever the case, and without a
-    picture's own end, which `check_name` leaves out).
+    `id` is the text that the input gives, or None: a safe file name, unique in the batch by its `name_key`. The files
+    are called what `check_name` makes of it.
     """
 
     index: int
@@ -52,11 +59,11 @@ class Row:
 
 
 def row_of(number: int, value: Any) -> Row:
-    """Read an item of a list or of JSON: a prompt, or a mapping with more."""
-    if isinstance(value, str):
-        return Row(number, {"prompt": value})
+    """Read an item of a list or of JSON: a prompt, which may be a number or date, or a mapping with more."""
     if isinstance(value, Mapping):
         return Row(number, value)
+    if isinstance(text := text_of(value), str):
+        return Row(number, {"prompt": text})
     return Row(number, {}, f"got {value!r:.40} ({type(value).__name__}); accepted is a text or a mapping.")
 
 
@@ -82,20 +89,25 @@ def check_header(names: list[str], where: str) -> None:
         raise ClaidInputError(FIELD, came, "each column once", "Leave one out.")
 
 
+def is_empty(cells: Mapping[str, Any]) -> bool:
+    """Tell whether no cell of a row says anything, as in the rows that a spreadsheet leaves behind a table."""
+    return all(map(is_blank, cells.values()))
+
+
 def item_of(row: Row, index: int, where: str, defaults: Defaults) -> Item:
     """Make the item of a row whose columns are known; a `ClaidInputError` names the cell that makes it a bad row."""
     cells = row.cells
-    if _is_blank(prompt := cells.get("prompt")):
+    if is_blank(prompt := cells.get("prompt")):
         raise ClaidInputError("prompt", "nothing", "a text", "Each row needs one.")
     images, scale = cells.get("number_of_images"), cells.get("guidance_scale")
     request = check_request(
         prompt,
-        defaults.number_of_images if _is_blank(images) else _whole(images),
-        defaults.guidance_scale if _is_blank(scale) else _number(scale),
+        defaults.number_of_images if is_blank(images) else _whole(images),
+        defaults.guidance_scale if is_blank(scale) else _number(scale),
         defaults.output,
     )
     given = cells.get("id")
-    return Item(index, None if _is_blank(given) else _id(given), request, where)
+    return Item(index, None if is_blank(given) else _id(given, defaults.room), request, where)
 
 
 def _suggestion(unknown: list[Any]) -> str:
@@ -105,15 +117,9 @@ def _suggestion(unknown: list[Any]) -> str:
     return "Leave it out, or rename it."
 
 
-def _is_blank(value: Any) -> bool:
-    """Tell whether a cell says nothing: absent, None, a text of spaces, or the NaN of a table's gap."""
-    if isinstance(value, str):
-        return not value or value.isspace()
-    return value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124 - NaN is not itself
-
-
 def _number(value: Any) -> Any:
-    """Turn a text into its number; what is none is left for the check of the request."""
+    """Turn a text, a Decimal or NumPy's number into a number; what is none is left for the check of the request."""
+    value = number_of(value)
     if not isinstance(value, str):
         return value
     try:
@@ -125,11 +131,9 @@ def _number(value: Any) -> Any:
 def _whole(value: Any) -> Any:
     """Turn 2.0 and its text into 2, which is what a table with gaps makes of whole numbers."""
     number = _number(value)
-    return int(number) if isinstance(number, float) and number.is_integer() else value
+    return int(number) if isinstance(number, float) and number.is_integer() else number_of(value)
 
 
-def _id(value: Any) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    text = str(_whole(value)) if is_number else value
-    check_name(text, "id")
-    return str(text)
+def _id(value: Any, room: int) -> str:
+    check_name(value, "id", most=room)
+    return str(text_of(value))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE
-from airflow_provider_claid.delivery.checks import check_name
+from airflow_provider_claid.delivery.names import name_key
 from airflow_provider_claid.delivery.prompts.rows import FIELD, Item
 
 
@@ -18,10 +19,10 @@ class Scan:
     """
     The number of items, and the credits they cost at most; those in `duplicates` cost none.
 
-    `fingerprint` (32 hexadecimal digits) tells these requests, in order, from any others; ids are no part of it, as
-    what is paid for can be delivered under another name. `skipped` bad rows were left out; `reasons` has those of the
-    first ten. `duplicates` leads from the index of an item to that of the first with the same request, if they were
-    looked for.
+    `fingerprint` (32 hexadecimal digits) tells these requests, in order, from any others. Ids are no part of it, so
+    pictures that were paid for can be had under corrected names. `skipped` bad rows were left out; `reasons` has those
+    of the first ten. `duplicates` leads from the index of an item to that of the first with the same request, if they
+    were looked for. `names` leads from the `digest_of` an id to the index of its item.
     """
 
     total: int
@@ -30,6 +31,7 @@ class Scan:
     skipped: int = 0
     reasons: tuple[str, ...] = ()
     duplicates: Mapping[int, int] = field(default_factory=dict)
+    names: dict[int, int] = field(default_factory=dict, repr=False)
 
 
 class Tally:
@@ -42,6 +44,7 @@ class Tally:
         self._credits = 0
         self._hash = hashlib.sha256()
         self._ids: dict[int, int] = {}
+        self._numbers: array[int] = array("q")
         self._requests: dict[int, int] = {}
         self._duplicates: dict[int, int] = {}
 
@@ -50,8 +53,9 @@ class Tally:
         self.total += 1
         request = json.dumps(item.request.model_dump(mode="json"), sort_keys=True)
         self._hash.update(f"{request}\n".encode())
+        self._numbers.append(number)
         if item.id is not None:
-            self._check_id(item.id, number)
+            self._check_id(item)
         if self._deduplicate:
             first = self._requests.setdefault(_digest(request), item.index)
             if first != item.index:
@@ -62,15 +66,20 @@ class Tally:
     def scan(self, skipped: int, reasons: tuple[str, ...]) -> Scan:
         """Return the sums."""
         fingerprint = self._hash.hexdigest()[:32]
-        return Scan(self.total, self._credits, fingerprint, skipped, reasons, self._duplicates)
+        return Scan(self.total, self._credits, fingerprint, skipped, reasons, self._duplicates, self._ids)
 
-    def _check_id(self, given: str, number: int) -> None:
-        # Files are named by it, and many file systems take no notice of case.
-        first = self._ids.setdefault(_digest(check_name(given, "id").casefold()), number)
-        if first != number:
-            came = f"the id {given!r:.80} in {self._unit} {number}, which {self._unit} {first} has too"
+    def _check_id(self, item: Item) -> None:
+        first = self._ids.setdefault(digest_of(item.id), item.index)
+        if first != item.index:
+            unit, numbers = self._unit, self._numbers
+            came = f"the id {item.id!r:.80} in {unit} {numbers[item.index]}, which {unit} {numbers[first]} has too"
             fix = "Pictures are named by it, whatever its case: one would overwrite the other."
             raise ClaidInputError(FIELD, came, "an id of its own for each item", fix)
+
+
+def digest_of(given: str | None) -> int:
+    """Return what is kept of an id: equal for those that name the same files."""
+    return _digest(name_key(given))
 
 
 def _digest(text: str) -> int:

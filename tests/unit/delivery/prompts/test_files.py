@@ -13,6 +13,9 @@ import sys
 import tempfile
 import threading
 import tracemalloc
+import uuid
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -79,8 +82,12 @@ WRITERS = {"txt": write_txt, "csv": write_csv, "jsonl": write_jsonl, "parquet": 
 
 def texts_without(excluded):
     """Prompts, without characters that mean something else in a file: U+FEFF at its beginning is a mark."""
-    characters = st.characters(codec="utf-8", exclude_characters=excluded)
-    return st.text(characters, min_size=3, max_size=30).filter(lambda text: not text.isspace())
+    controls = "".join(map(chr, [*range(9), 11, 12, *range(14, 32), 127]))
+    characters = st.characters(codec="utf-8", exclude_characters=excluded + controls)
+    # Fillers of Hangul are letters that nobody sees.
+    return st.text(characters, min_size=3, max_size=30).filter(
+        lambda text: any(each.isalnum() and each not in "\u115f\u1160\u3164\uffa0" for each in text)
+    )
 
 
 one_line, any_text = texts_without("\0\ufeff\r\n"), texts_without("\0\ufeff")
@@ -175,6 +182,60 @@ def test_blank_lines_are_left_out_and_counted(tmp_path):
     ]
 
 
+TABLES = {
+    "semicolons": "prompt;id\r\na car, red;1\r\n;;;\r\nb car;2\r\n",
+    "tabs": "\ufeffid\tprompt\n1\ta car, red\n\t\n2\tb car\n",
+    "bars": "prompt|id\na car, red|1\n|\nb car|2\n",
+    "commas": 'prompt,id\n"a car, red",1\n, \nb car,2\n',
+    "Excel's line": "sep=;\r\nprompt;id\r\na car, red;1\r\nb car;2\r\n",
+    "Excel's line of tabs": "\ufeffSEP=\t\nprompt\tid\na car, red\t1\nb car\t2\n",
+    "Excel's line in quotes": '\n"sep=|"\n"prompt"|"id"\na car, red|1\nb car|2\n',
+    "columns in quotes": '"prompt";"id"\n"a car, red";"1"\n"";""\n"b car";"2"\n',
+    "empty rows before the header": ";;\n\nprompt;id\na car, red;1\nb car;2\n",
+}
+
+
+@pytest.mark.parametrize("text", TABLES.values(), ids=TABLES)
+def test_the_separator_is_recognised_and_empty_rows_are_left_out(tmp_path, text):
+    found, scan = scanned(written(tmp_path / "p.csv", text))
+    assert [(item.request.input, item.id) for item in found] == [("a car, red", "1"), ("b car", "2")]
+    assert scan.skipped == 0
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if "car" in line]
+    assert [item.where for item in found] == [f"line {number}" for number in lines]
+
+
+def test_excels_line_settles_a_table_of_one_column(tmp_path):
+    found, _ = scanned(written(tmp_path / "p.csv", "sep=;\nprompt\na car, red\n"))
+    assert [item.request.input for item in found] == ["a car, red"]
+    error = refused(written(tmp_path / "p.csv", "prompt\na car, red\n"))
+    assert "line 2: got 2 fields; accepted are 1" in error
+    assert "separated by commas" in error and "needs quotes" in error
+
+
+@pytest.mark.parametrize(("separator", "word"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")])
+def test_hints_name_the_separator(tmp_path, separator, word):
+    head = separator.join(["prompt", "id"])
+    assert f"separated by {word}" in refused(written(tmp_path / "p.csv", f"{head}\naaa{separator * 2}1\n"))
+    assert f"separated by {word}" in refused(written(tmp_path / "p.csv", f'{head}\n"aaa"a{separator}1\n'))
+    assert f"separated by {word}" in refused(written(tmp_path / "p.csv", f"{head}x\naaa{separator}1\n"))
+
+
+@given(rows=rows_of(any_text), separator=st.sampled_from(",;\t|"), told=st.booleans(), gaps=st.booleans())
+def test_tables_read_back_equal_whatever_separates_them(rows, separator, told, gaps):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "p.csv")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            file.write(f"sep={separator}\r\n" if told else "")
+            names = ["prompt", "id", "number_of_images"]
+            table = csv.DictWriter(file, names, delimiter=separator, quoting=csv.QUOTE_ALL)
+            table.writeheader()
+            for row in rows:
+                table.writerow(row)
+                file.write(f"{separator * 2}\r\n" if gaps else "")
+        found, _ = scanned(path)
+    assert [(item.request.input, item.id) for item in found] == [(row["prompt"], row["id"]) for row in rows]
+
+
 def test_a_row_of_csv_is_named_by_its_first_line(tmp_path):
     text = '\nid,prompt\r\na,"one\r\nand ""two"""\r\n\r\nb,ccc\r\n'
     found, _ = scanned(written(tmp_path / "p.csv", text))
@@ -192,7 +253,9 @@ def test_a_row_of_csv_is_named_by_its_first_line(tmp_path):
         ("p.csv", 'aaa,b"b"x,', "id: got 'b"),
         ("p.csv", '"aaa"a,b,1', "got a row that is no CSV"),
         ("p.csv", "aaa\raaa,b,1", "got a row that is no CSV"),
-        ("p.csv", ",,", "prompt: got nothing"),
+        ("p.csv", ",x,", "prompt: got nothing"),
+        ("p.csv", "aaa\x0cb,x,", "U+000C as character 4"),
+        ("p.csv", "\u200b\u200b\u200b,x,", "that can be seen"),
         ("p.csv", "aaa,b,9", "number_of_images: got 9"),
         ("p.csv", "aaa,b,1.5", "number_of_images: got '1.5'"),
         ("p.csv", f"aaa,{'b' * 200_000},1", "field larger than field limit"),
@@ -242,7 +305,8 @@ def test_a_bad_line_is_named_or_left_out(tmp_path, name, line, says):
         ("p.txt", "a prompt".encode("utf-16-le"), "byte 0x00 at line 1, byte offset 1"),
         ("p.txt", b"truncated \xe2\x82", "Save it as UTF-8"),
         ("p.csv", b"promt,id\nx,y\n", "Did you mean 'prompt' by 'promt'?"),
-        ("p.csv", b"prompt;id\nx;y\n", "separated by commas"),
+        ("p.csv", b"prompt;idd\nx;y\n", "in line 1, separated by semicolons"),
+        ("p.csv", b"sep=#\nprompt#id\n", "the separator '#' in the first line"),
         ("p.csv", b",prompt\n1,aaa\n", "the unknown column '' in line 1"),
         ("p.csv", b"id,number_of_images\nx,1\n", "no column prompt in line 1"),
         ("p.csv", b"\nprompt,id,prompt\nx,y,z\n", "the column 'prompt' more than once in line 2"),
@@ -297,7 +361,7 @@ def test_a_line_without_an_end_is_not_read_whole(tmp_path):
         ({"id": ["x"]}, "no column prompt in the schema"),
         ({"prompt": pyarrow.array([], pyarrow.string())}, "without a prompt"),
         ({"prompt": ["aaa", "bbb"], "id": [17, 17]}, "the id '17' in row 2, which row 1 has too"),
-        ({"prompt": ["aaa", None]}, "row 2: prompt: got nothing"),
+        ({"prompt": ["aaa", None], "id": ["x", "y"]}, "row 2: prompt: got nothing"),
         ({"prompt": [b"aaa"]}, "row 1: prompt: got b'aaa'"),
         ({"prompt": [{"text": "aaa"}]}, "row 1: prompt: got {'text'"),
         ({"prompt": ["aaa"], "id": [True]}, "row 1: id: got True"),
@@ -324,6 +388,27 @@ def test_numbers_of_parquet_are_numbers_and_gaps_are_gaps(tmp_path):
     assert [item.request.options.guidance_scale for item in found] == [7, 5, 3]
     assert [item.where for item in found] == ["row 1", "row 2", "row 3"]
     assert scan.credits == 4
+
+
+def test_decimals_uuids_and_dates_of_parquet_are_ids_and_numbers_and_empty_rows_are_left_out(tmp_path):
+    some = uuid.UUID("12345678-1234-5678-1234-567812345678")
+    table = pyarrow.table(
+        {
+            "prompt": ["aaa", None, "bbb", "ccc"],
+            "id": pyarrow.array([Decimal("42.00"), None, Decimal("43.50"), Decimal("1234567890123456789")]),
+            "number_of_images": pyarrow.array([Decimal(2), None, Decimal("3.0"), None]),
+            "guidance_scale": pyarrow.array([Decimal("7.5"), None, None, Decimal(3)], pyarrow.decimal128(10, 2)),
+        }
+    )
+    parquet.write_table(table, tmp_path / "p.parquet")
+    found, scan = scanned(tmp_path / "p.parquet")
+    assert [item.id for item in found] == ["42", "43.50", "1234567890123456789"]
+    assert [item.request.options.number_of_images for item in found] == [2, 3, 1]
+    assert [item.request.options.guidance_scale for item in found] == [7.5, 5, 3]
+    assert ([item.where for item in found], scan.skipped) == (["row 1", "row 3", "row 4"], 0)
+    for ids in (pyarrow.array([some.bytes], pyarrow.uuid()), pyarrow.array([date(2026, 1, 2)])):
+        parquet.write_table(pyarrow.table({"prompt": ["aaa"], "id": ids}), tmp_path / "p.parquet")
+        assert scanned(tmp_path / "p.parquet")[0][0].id in {str(some), "2026-01-02"}
 
 
 def test_a_parquet_file_that_is_damaged_in_the_middle_is_named(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
+from datetime import date
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -55,6 +57,40 @@ def test_a_list_may_hold_texts_and_mappings_and_gaps_get_the_defaults():
     assert items(tuple(given), defaults) == found
 
 
+def test_numbers_dates_and_decimals_are_taken_as_texts_and_numbers():
+    given = [
+        20260101,
+        {"prompt": Decimal(12345), "id": Decimal("42.0"), "number_of_images": Decimal(2)},
+        {"prompt": date(2026, 1, 2), "id": date(2026, 1, 2), "guidance_scale": Decimal("7.5")},
+    ]
+    found = items(given)
+    assert [(item.request.input, item.id) for item in found] == [
+        ("20260101", None),
+        ("12345", "42"),
+        ("2026-01-02", "2026-01-02"),
+    ]
+    assert [item.request.options.number_of_images for item in found] == [1, 2, 1]
+    assert found[2].request.options.guidance_scale == 7.5
+
+
+@pytest.mark.parametrize("prompt", ["\u200b\u200b\u200b", "\ufeff \u2060 ", "\u3164\u3164\u3164", "a\0b", "a\x1bbc"])
+def test_a_prompt_that_shows_nothing_or_has_control_characters_is_a_bad_row(prompt):
+    error = str(refused([GOOD, prompt, {"prompt": prompt}]))
+    assert error.count("prompt: got ") == 2
+    assert "item 2: prompt: got " in error
+
+
+def test_ids_have_the_room_of_their_folder():
+    rows = [{"prompt": GOOD, "id": "商" * 40}]
+    assert items(rows, Defaults(room=120))
+    assert "It has 120 bytes" in str(refused(rows, defaults=Defaults(room=119)))
+
+
+def test_ids_are_no_part_of_a_batch():
+    prints = {source_of([{"prompt": GOOD, "id": name}], DEFAULTS).scan().fingerprint for name in (None, "a", "b", 42)}
+    assert len(prints) == 1
+
+
 def test_a_list_that_grows_afterwards_is_the_one_that_was_checked():
     prompts = [GOOD]
     with source_of(prompts, DEFAULTS) as source:
@@ -72,11 +108,13 @@ def test_a_list_that_grows_afterwards_is_the_one_that_was_checked():
         ("x" * 1025, "(1025 characters)"),
         ("\ud800abc", "3 to 1024"),
         (None, "got None (NoneType); accepted is a text or a mapping"),
-        (17, "got 17 (int)"),
+        (17, "prompt: got '17' (2 characters)"),
+        (True, "got True (bool); accepted is a text or a mapping"),
         ([GOOD], "(list); accepted is a text or a mapping"),
         ({}, "prompt: got nothing"),
         ({"prompt": math.nan}, "prompt: got nothing"),
-        ({"prompt": 12345}, "prompt: got 12345 (int)"),
+        ({"prompt": 4.2e16}, "lost digits"),
+        ({"prompt": True}, "prompt: got True (bool)"),
         ({"prompt": [GOOD]}, "billed character by character"),
         ({"prompt": GOOD, "number_of_images": 5}, "number_of_images: got 5 (int); accepted is a whole number"),
         ({"prompt": GOOD, "number_of_images": "two"}, "number_of_images: got 'two'"),
@@ -86,9 +124,10 @@ def test_a_list_that_grows_afterwards_is_the_one_that_was_checked():
         ({"prompt": GOOD, "guidance_scale": "nan"}, "guidance_scale: got nan"),
         ({"prompt": GOOD, "guidance_scale": 50}, "guidance_scale: got 50"),
         ({"prompt": GOOD, "guidance_scale": False}, "guidance_scale: got False"),
-        ({"prompt": GOOD, "id": "../escape"}, "id: got '../escape'; accepted is 1 to 160 letters"),
+        ({"prompt": GOOD, "id": "../escape"}, "id: got '../escape'; accepted is letters with their marks, digits"),
         ({"prompt": GOOD, "id": ".hidden"}, "id: got '.hidden'"),
-        ({"prompt": GOOD, "id": "x" * 161}, "id: got 'xxx"),
+        ({"prompt": GOOD, "id": "x" * 240}, "It has 240 bytes in UTF-8"),
+        ({"prompt": GOOD, "id": "商" * 80}, "It has 240 bytes in UTF-8"),
         ({"prompt": GOOD, "id": True}, "id: got True"),
         ({"prompt": GOOD, "id": b"x"}, "id: got b'x'"),
         ({"prompt": GOOD, "id": -1}, "id: got '-1'"),
@@ -168,7 +207,7 @@ def test_an_unknown_key_is_never_skipped(name, says, on_bad_row):
 
 @pytest.mark.parametrize("on_bad_row", ["fail", "skip"])
 @pytest.mark.parametrize(
-    ("one", "other"), [("A", "a"), ("1", 1), ("straße", "STRASSE"), ("x.png", "X.jpg"), (2.0, "2")]
+    ("one", "other"), [("A", "a"), ("1", 1), ("straße", "STRASSE"), ("x.png", "X.jpg"), (2.0, "2"), ("é", "E\u0301")]
 )
 def test_ids_that_name_the_same_file_are_never_skipped(one, other, on_bad_row):
     rows = [GOOD, {"prompt": GOOD, "id": one}, GOOD, {"prompt": GOOD, "id": other}]
@@ -190,7 +229,7 @@ def test_duplicates_are_paid_each_unless_they_are_looked_for():
     assert once.fingerprint == every.fingerprint
 
 
-texts = st.text(min_size=3, max_size=20).filter(lambda text: not text.isspace()).filter(str.isprintable)
+texts = st.text(min_size=3, max_size=20).filter(lambda text: text.isprintable() and any(map(str.isalnum, text)))
 
 
 @given(st.lists(texts, min_size=1, max_size=8), st.lists(texts, min_size=1, max_size=8))

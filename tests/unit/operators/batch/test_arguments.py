@@ -46,7 +46,7 @@ BAD = [
     ("manifest_path", {"manifest_path": "s3://bucket/folder/"}, "the end .jsonl"),
     ("manifest_path", {"manifest_path": "s3://bucket/monday.json"}, "the end .jsonl"),
     ("manifest_path", {"manifest_path": "monday.jsonl"}, "the end .jsonl"),
-    ("manifest_path", {"manifest_path": "s3://bucket/.jsonl"}, "letters, digits"),
+    ("manifest_path", {"manifest_path": "s3://bucket/.jsonl"}, "letters with their marks"),
     ("manifest_path", {"manifest_path": "storage://name/monday.jsonl"}, "URI of a folder"),
     ("number_of_images", {"number_of_images": 5}, "1 to 4"),
     ("guidance_scale", {"guidance_scale": 50}, "from 1 up to"),
@@ -92,7 +92,7 @@ def test_what_may_still_be_right_is_left_for_the_run(arguments):
     ("prompts", "part"),
     [
         (["ab"], "item 1: prompt"),
-        ([7], "item 1: got 7 (int)"),
+        ([7], "item 1: prompt: got '7' (1 characters)"),
         ([["a red bicycle"]], "item 1: got ['a red bicycle'] (list)"),
         ([{"promt": "a red bicycle"}], "Did you mean 'prompt'"),
         ([{"prompt": "a red bicycle", "id": "../x"}], "item 1: id"),

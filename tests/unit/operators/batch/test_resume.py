@@ -282,3 +282,41 @@ def test_an_intent_that_a_killed_attempt_left_open_is_given_up_at_last(task, con
     result = task.run(prompts_of(3), max_submissions=2)
     assert (result["delivered"], task.posts()) == (3, 3)
     assert task.manifest[1]["credits"] == 2
+
+
+def test_ids_that_no_disk_or_store_takes_cost_nothing(task, bucket):
+    prompts = [{"prompt": "a red bicycle", "id": "sku"}, {"prompt": "a teapot", "id": "商品" * 40}]
+    assert "item 2: id: got" in str(task.fail(ClaidInputError, prompts))
+    folder = f"s3://my_aws@pictures/{'x' * 900}/"
+    prompts = [{"prompt": "a red bicycle", "id": "x" * 150}]
+    places = {"save_to": folder, "records_path": f"file://{task.folder}/records/"}
+    assert "at most 107 bytes" in str(task.fail(ClaidInputError, prompts, **places))
+    assert task.posts() == 0
+
+
+def test_pictures_that_were_paid_for_can_be_had_under_corrected_names(task, monkeypatch):
+    wrong, right = ([{"prompt": "a red bicycle", "id": name}] for name in ("sku-1", "sku-2"))
+    publish = LocalFolder.publish
+    monkeypatch.setattr(LocalFolder, "publish", lambda *_: (_ for _ in ()).throw(OSError(36, "File name too long")))
+    task.fail(ClaidBatchUnfinishedError, wrong)
+    monkeypatch.setattr(LocalFolder, "publish", publish)
+    assert task.run(right)["delivered"] == 1
+    assert (task.posts(), task.credits()) == (1, 1)
+    assert [path.name for path in task.folder.glob("*.png")] == ["sku-2-1.png"]
+    assert task.manifest[0]["id"] == "sku-2"
+
+
+def test_a_picture_is_never_written_over_that_of_another_prompt(task, sandbox):
+    names = ["A", "b"]
+    sandbox.fault("generate", "status", status=422, match="teapot")
+    task.fail(
+        ClaidBatchError, [{"prompt": p, "id": i} for p, i in zip(("a red bicycle", "a teapot"), names, strict=True)]
+    )
+    sandbox.clear_faults()
+    swapped = [{"prompt": "a red bicycle", "id": "c"}, {"prompt": "a teapot", "id": "a.png"}]
+    before = (task.folder / "A-1.png").read_bytes()
+    error = task.fail(ClaidInputError, swapped)
+    assert "the id 'A' for prompt 2, which names pictures of prompt 1" in str(error)
+    assert (task.folder / "A-1.png").read_bytes() == before
+    assert task.run([swapped[0], {"prompt": "a teapot", "id": "d"}])["delivered"] == 2
+    require_pictures(task.manifest)

@@ -1,0 +1,156 @@
+"""Texts stay texts where templates are native, and path objects are taken wherever a URI is: at parse and in a run."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, ObjectStoragePath
+from upath import UPath
+
+from airflow_provider_claid.exceptions import ClaidInputError
+from airflow_provider_claid.hooks.claid import ClaidHook
+from airflow_provider_claid.operators.arguments import settle, target_of
+from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator, ClaidGenerateImageOperator
+
+SAVE = {"save_to": "file:///tmp/x/"}
+
+
+def rendered(kind=ClaidGenerateImageOperator, native=True, values=None, **arguments):
+    with DAG("d", schedule=None, render_template_as_native_obj=native):
+        operator = kind(task_id="t", **arguments)
+    operator.render_template_fields({"params": values or {}})
+    settle(operator)
+    return operator
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("42", "42"),
+        ("042", "042"),
+        ("1e5", "1e5"),
+        ("42e15", "42e15"),
+        ("4.20", "4.20"),
+        ("2026_01_01", "2026_01_01"),
+        ("0x10", "0x10"),
+        ("1,2", "1,2"),
+        ("[1, 2]", "[1, 2]"),
+        ("'quoted'", "'quoted'"),
+        ("True", "True"),
+        ("None", "None"),
+        (42, "42"),
+        (42.0, "42"),
+        (Decimal("42.00"), "42"),
+        (True, True),
+        (None, None),
+        ([1], [1]),
+        (4.2e16, 4.2e16),
+    ],
+)
+def test_what_is_rendered_natively_is_the_text_that_it_was(value, text):
+    operator = rendered(prompt="{{ params.x }}", filename="{{ params.x }}", values={"x": value}, **SAVE)
+    assert (operator.prompt, operator.filename) == (text, text)
+    joined = rendered(prompt="{{ params.x }}{{ '' }}", values={"x": value}).prompt
+    assert joined == str(value)
+
+
+def test_other_templates_of_a_native_dag_are_as_airflow_makes_them():
+    operator = rendered(
+        ClaidGenerateBatchOperator,
+        prompts="{{ params.prompts }}",
+        max_failed="{{ params.x }}",
+        number_of_images="{{ '2' }}",
+        **SAVE,
+        values={"x": "0.5", "prompts": [1234, "a red bicycle"]},
+    )
+    assert (operator.prompts, operator.max_failed, operator.number_of_images) == ([1234, "a red bicycle"], 0.5, 2)
+    assert rendered(prompt="a {{ 'red' }} bicycle", filename="{% if False %}x{% endif %}", **SAVE).filename is None
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_all_texts_are_settled(native):
+    texts = {"records_path": "file:///{{ params.x }}/", "claid_conn_id": "{{ params.x }}", "storage_conn_id": "7"}
+    operator = rendered(prompt="{{ params.x }}", native=native, values={"x": "123"}, **SAVE, **texts)
+    found = [operator.prompt, operator.records_path, operator.claid_conn_id, operator.storage_conn_id]
+    assert found == ["123", "file:///123/", "123", "7"]
+
+
+def test_a_prompt_of_a_lost_number_or_of_none_is_refused():
+    for value, says in ((4.2e16, "lost digits"), (None, "a text of 3 to 1024"), (True, "a text of 3 to 1024")):
+        operator = rendered(prompt="{{ params.x }}", values={"x": value})
+        context = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=0)}
+        with pytest.raises(ClaidInputError, match=says):
+            operator.execute(context)
+
+
+PATHS = [
+    (Path("/tmp/x"), "file:///tmp/x/", None),
+    (UPath("s3://bucket/folder"), "s3://bucket/folder/", None),
+    (ObjectStoragePath("s3://bucket/folder", conn_id="my_aws"), "s3://bucket/folder/", "my_aws"),
+    (ObjectStoragePath("s3://my_aws@bucket/folder/"), "s3://bucket/folder/", "my_aws"),
+    (ObjectStoragePath("file:///tmp/x"), "file:///tmp/x/", None),
+]
+
+
+@pytest.mark.parametrize("path", [each for each, *_ in PATHS])
+@pytest.mark.parametrize("native", [True, False])
+def test_path_objects_are_accepted_wherever_a_uri_is(path, native):
+    text = rendered(
+        ClaidGenerateBatchOperator,
+        native,
+        prompts=path / "prompts.csv",
+        save_to=path,
+        records_path=path / "records",
+        manifest_path=path / "{{ params.x }}.jsonl",
+        values={"x": "monday"},
+    )
+    assert [type(getattr(text, name)) for name in ("prompts", "save_to", "records_path", "manifest_path")] == [str] * 4
+    assert text.manifest_path.endswith("/monday.jsonl")
+    assert text.prompts.endswith("/prompts.csv")
+
+
+@pytest.mark.parametrize(("path", "uri", "conn_id"), PATHS)
+def test_the_connection_of_a_path_counts(path, uri, conn_id):
+    operator = rendered(prompt="a red bicycle", save_to=path)
+    target = target_of(operator)
+    assert (target.uri, target.conn_id) == (uri, conn_id)
+    native = rendered(prompt="a red bicycle", save_to="{{ params.x }}", values={"x": path})
+    assert target_of(native) == target
+
+
+def test_paths_are_refused_at_parse_as_uris_are():
+    for arguments, says in (
+        ({"save_to": Path("folder")}, "relative path"),
+        ({"save_to": UPath("s3://bucket/x", key="secret")}, "storage options"),
+        ({"save_to": ObjectStoragePath("s3://one@bucket/"), "storage_conn_id": "two"}, "leave one out"),
+        ({"output_folder": Path("/tmp/x")}, "storage://name/folder/"),
+        ({"records_path": Path("records")}, "records_path: got the relative path"),
+    ):
+        with pytest.raises(AirflowFailException, match=says):
+            ClaidGenerateImageOperator(task_id="t", prompt="a red bicycle", **arguments)
+
+
+def test_a_dag_with_path_objects_is_serialised():
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    with DAG("d", schedule=None) as dag:
+        paths = {"save_to": ObjectStoragePath("s3://my_aws@bucket/x/"), "records_path": Path("/tmp/records")}
+        ClaidGenerateBatchOperator(task_id="t", prompts=Path("/tmp/prompts.csv"), **paths)
+    (task,) = DagSerialization.to_dict(dag)["dag"]["tasks"]
+    found = json.loads(json.dumps(task))["__var"]
+    assert found["save_to"] == "s3://my_aws@bucket/x"
+    assert (found["prompts"], found["records_path"]) == ("file:///tmp/prompts.csv", "file:///tmp/records")
+
+
+def test_the_hook_takes_numbers_and_refuses_what_shows_nothing(sandbox, claid_connection):
+    hook = ClaidHook()
+    for prompt in ("   ", "\0\0\0", "\u200b\u200b\u200b", "\u3164\u3164\u3164", "a\0b"):
+        with pytest.raises(ClaidInputError, match="prompt: got "):
+            hook.generate(prompt)
+    assert sandbox.report()["totals"]["posts"] == 0
+    hook.generate(20260101)
+    assert [each["prompt"] for each in sandbox.report()["requests"]] == ["20260101"]

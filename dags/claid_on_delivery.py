@@ -1,8 +1,10 @@
 """
 Starts by itself when pictures arrive in a folder, whoever put them there: an operator, Claid, or a person.
 
-Airflow 3.0 and newer. The watcher runs in the triggerer and costs no credits. Each run gets the pictures of one
-delivery; from Airflow 3.3 on, a restart of the triggerer neither repeats nor loses one.
+Airflow 3.0 and newer. The watcher runs in the triggerer and costs no credits. Airflow may start one run for several
+events, so this goes through all of them. From Airflow 3.3 on, a restart of the triggerer loses no picture, and repeats
+one only if it comes in the second after its event: by the same id, maybe in another event. To handle each picture once,
+keep its id where your work is kept (as the key of a row, say) and skip ids that are there.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ def claid_on_delivery():
     def take() -> list[str]:
         """Print which pictures have arrived; put what is to be done with them here."""
         events = get_current_context()["triggering_asset_events"][deliveries]
-        uris = [uri for event in events for uri in event.extra["payload"]["uris"]]
-        for uri in uris:
-            print(uri)
-        return uris
+        payloads = [event.extra["payload"] for event in events]
+        # By id: of two events with the same picture, one counts.
+        pictures = {name: uri for told in payloads for name, uri in zip(told["ids"], told["uris"], strict=True)}
+        for name, uri in pictures.items():
+            print(name, uri)
+        return list(pictures.values())
 
     take()
 

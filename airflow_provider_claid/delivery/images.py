@@ -9,15 +9,45 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+from airflow_provider_claid.delivery.structure import (
+    JPEG_SIZES,
+    BadPictureError,
+    DamagedPictureError,
+    UnknownEndError,
+    end_of,
+    end_within,
+    jpeg_segments,
+    png_chunks,
+    without_broken_extras,
+)
+
+__all__ = [
+    "EXTENSIONS",
+    "HEAD_BYTES",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "TAIL_BYTES",
+    "BadPictureError",
+    "Header",
+    "UnknownEndError",
+    "accept",
+    "check",
+    "check_end",
+    "decode",
+    "is_black",
+    "is_suspicious",
+    "sniff",
+]
 
 HEAD_BYTES = 4096
 """How many first bytes tell type and size."""
 
-TAIL_BYTES = 16
-"""How many last bytes tell whether the end is there."""
+TAIL_BYTES = 1024
+"""How many last bytes tell whether the end is there, padding behind it included; where they do not, all bytes do."""
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is read whole; it is held in memory."""
@@ -30,19 +60,9 @@ SUSPICIOUS_BYTES_PER_PIXEL = 0.05
 """A plain picture is smaller than this; drawn ones are larger by far."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "AVIF": "image/avif"}
 _EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
 EXTENSIONS = tuple(_EXTENSIONS.values())
-
-
-class BadPictureError(ValueError):
-    """The bytes are not a whole picture; the message says in what way."""
-
-
-class UnknownEndError(Exception):
-    """Whether the picture is whole cannot be told from its head and its last bytes: it takes all of them."""
 
 
 @dataclass(frozen=True)
@@ -84,36 +104,60 @@ def sniff(head: bytes) -> Header:
     raise BadPictureError(f"it is no PNG, JPEG, WebP or AVIF (it begins with {shown!r})" if head else "it is empty")
 
 
-def check_end(header: Header, head: bytes, tail: bytes, size: int) -> None:
+def check_end(header: Header, head: bytes, tail: bytes, size: int) -> int:
     """
-    Raise `BadPictureError` unless the last bytes, and the file's size, are those of a whole picture.
+    Return how many bytes of a file are the picture, by its size, its first bytes and its last; the rest is padding.
 
-    Raises `UnknownEndError` for an AVIF whose parts begin behind `head`.
+    `tail` begins behind `head`. Raises `BadPictureError` if the end is missing; that is an `UnknownEndError` if the
+    end may yet stand before `tail`: it takes all bytes to tell.
     """
-    whole = {
-        "PNG": lambda: tail.endswith(_PNG_END),
-        "JPEG": lambda: tail.endswith(b"\xff\xd9"),
-        "WEBP": lambda: int.from_bytes(head[4:8], "little") + 8 == size,
-        "AVIF": lambda: _boxes_end_at(head, size),
-    }[header.format]()
-    if not whole:
-        raise BadPictureError(f"its end is missing ({size} bytes of {header.format})")
+    return end_within(header.format, head, tail, size)
 
 
 def check(data: bytes, *, width: int | None = None, height: int | None = None) -> Header:
-    """Check a whole file: type, structure to the end (with the checksums of a PNG) and the promised size."""
+    """
+    Check a whole file: type, structure to its end (with the checksums of a PNG) and the promised size.
+
+    What follows the end is padding. Where a checksum is wrong, Pillow decides, if it is installed.
+    """
     header = sniff(data)
-    check_end(header, data, data[-TAIL_BYTES:], len(data))
-    if header.format == "PNG":
-        _check_png_chunks(data)
     header.require(width, height)
+    try:
+        end_of(header.format, data)
+    except DamagedPictureError:
+        with suppress(BadPictureError, ImportError):
+            decode(data)
+            return header
+        raise
     return header
 
 
-def decode(data: bytes) -> None:
-    """Decode every pixel with Pillow; raise `BadPictureError` if one cannot be, `ImportError` without Pillow."""
+def accept(data: bytes, *, width: int | None = None, height: int | None = None) -> Header:
+    """
+    Check a whole file that is paid for: as `check`, but what Pillow decodes to the last pixel passes, whatever else.
+
+    Without Pillow it is the same.
+    """
+    try:
+        return check(data, width=width, height=height)
+    except BadPictureError:
+        with suppress(BadPictureError, ImportError):
+            header = decode(data)
+            header.require(width, height)
+            return header
+        raise
+
+
+def decode(data: bytes) -> Header:
+    """
+    Decode every pixel with Pillow; return what it is.
+
+    Raises `BadPictureError` if a pixel cannot be decoded, `ImportError` without Pillow.
+    """
     with _pillow(data) as image:
         image.load()
+        # A phone's JPEG that holds another picture, too, has a name of its own.
+        return Header(image.format if image.format in _MIMES else "JPEG", image.width, image.height)
 
 
 def is_suspicious(header: Header, size: int) -> bool:
@@ -127,7 +171,7 @@ def is_black(data: bytes, header: Header, *, thorough: bool = False) -> bool | N
 
     Only a suspiciously small one is decoded, unless `thorough`.
     """
-    if not thorough and not is_suspicious(header, len(data)):
+    if not thorough and not is_suspicious(header, _without_padding(data, header)):
         return False
     try:
         with _pillow(data) as image:
@@ -135,6 +179,13 @@ def is_black(data: bytes, header: Header, *, thorough: bool = False) -> bool | N
             return _is_dark(image.resize((8, 8), resample=0)) and _is_dark(image)
     except ImportError:
         return _png_is_black(data) if header.format == "PNG" else None
+
+
+def _without_padding(data: bytes, header: Header) -> int:
+    try:
+        return end_of(header.format, data)
+    except BadPictureError:
+        return len(data)
 
 
 def _is_dark(image: Any) -> bool:
@@ -147,7 +198,8 @@ def _pillow(data: bytes) -> Iterator[Any]:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=tuple(_MIMES)) as image:
+        whole = without_broken_extras(data) if data.startswith(_PNG) else data
+        with Image.open(io.BytesIO(whole), formats=tuple(_MIMES)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels; at most {MAX_PIXELS} are read")
             yield image
@@ -164,15 +216,10 @@ def _png(head: bytes) -> Header | None:
 def _jpeg(head: bytes) -> Header | None:
     if not head.startswith(b"\xff\xd8\xff"):
         return None
-    at = 2
-    while at + 9 < len(head) and head[at] == 0xFF:
-        if head[at + 1] in _JPEG_SIZES:
-            height, width = (
-                int.from_bytes(head[at + 5 : at + 7], "big"),
-                int.from_bytes(head[at + 7 : at + 9], "big"),
-            )
+    for code, at in jpeg_segments(head):
+        if code in JPEG_SIZES and at + 7 <= len(head):
+            height, width = int.from_bytes(head[at + 3 : at + 5], "big"), int.from_bytes(head[at + 5 : at + 7], "big")
             return Header("JPEG", width, height)
-        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
     return None
 
 
@@ -206,46 +253,6 @@ def _avif(head: bytes) -> Header | None:
     return Header("AVIF", width, height)
 
 
-def _boxes_end_at(head: bytes, size: int) -> bool:
-    """
-    Follow the top-level boxes of an AVIF (ISO/IEC 14496-12 §4.2), by their sizes, to the end of the file.
-
-    Raises `UnknownEndError` if a box begins behind what is there of the file.
-    """
-    at = 0
-    while at + 8 <= len(head):
-        length = int.from_bytes(head[at : at + 4], "big")
-        if length == 1:
-            length = int.from_bytes(head[at + 8 : at + 16], "big")
-        elif length == 0:
-            return size > at + 8
-        if length < 8:
-            return False
-        at += length
-    if len(head) < size and at < size:
-        raise UnknownEndError
-    return at == size
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield kind, body and checksum of each chunk of a PNG, as far as there is one."""
-    at = len(_PNG)
-    while at + 12 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
-        at += 12 + length
-
-
-def _check_png_chunks(data: bytes) -> None:
-    kinds = []
-    for kind, body, checksum in _chunks(data):
-        if zlib.crc32(kind + body).to_bytes(4, "big") != checksum:
-            raise BadPictureError(f"its {kind.decode('latin-1')} part is damaged (the checksum differs)")
-        kinds.append(kind)
-    if not kinds or kinds[0] != b"IHDR" or kinds[-1] != b"IEND" or b"IDAT" not in kinds:
-        raise BadPictureError("a part of the PNG is missing")
-
-
 def _png_is_black(data: bytes) -> bool | None:
     """Look at the pixels of a PNG without Pillow: 8 bits a channel, grey or colour, not interlaced; else None."""
     depth, colour, _, _, interlaced = data[24:29]
@@ -255,7 +262,7 @@ def _png_is_black(data: bytes) -> bool | None:
     header = sniff(data[:HEAD_BYTES])
     width = header.width * channels
     stream = zlib.decompressobj()
-    packed = b"".join(body for kind, body, _ in _chunks(data) if kind == b"IDAT")
+    packed = b"".join(data[begin:end] for kind, begin, end, _ in png_chunks(data) if kind == b"IDAT")
     try:
         raw = stream.decompress(packed, header.height * (width + 1))
     except zlib.error as cause:

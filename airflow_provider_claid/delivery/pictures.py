@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,15 @@ from airflow_provider_claid.api.downloads import download
 from airflow_provider_claid.api.errors import ClaidPictureError
 from airflow_provider_claid.api.models import GeneratedImage
 from airflow_provider_claid.delivery.backoff import doubling
-from airflow_provider_claid.delivery.images import EXTENSIONS, MAX_BYTES, BadPictureError, Header, check, is_black
+from airflow_provider_claid.delivery.images import (
+    EXTENSIONS,
+    MAX_BYTES,
+    BadPictureError,
+    Header,
+    accept,
+    check,
+    is_black,
+)
 from airflow_provider_claid.delivery.storage import Folder
 from airflow_provider_claid.delivery.threads import in_thread
 
@@ -40,8 +49,10 @@ async def fetch(image: GeneratedImage, *, allow_loopback: bool) -> Fetched:
     if image.tmp_url is None:
         raise ClaidPictureError("Claid gave no temporary address for it", billed="yes")
     for tries in range(1, MAX_TRIES + 1):
+        # What comes like this every time, and decodes, is what was paid for.
+        look = accept if tries == MAX_TRIES else check
         try:
-            return await _fetch_once(image, image.tmp_url, allow_loopback=allow_loopback)
+            return await _fetch_once(image, image.tmp_url, look, allow_loopback=allow_loopback)
         except (BadPictureError, ClaidPictureError, TimeoutError) as cause:
             reason = cause.message if isinstance(cause, ClaidPictureError) else str(cause) or "it took too long"
             if tries == MAX_TRIES:
@@ -64,11 +75,11 @@ async def stored(folder: Folder, name: str, image: GeneratedImage, answered_at: 
         found = await in_thread(folder.read, f"{name}.{extension}", since)
         if found is not None:
             with suppress(BadPictureError):
-                return found[0], await in_thread(_examine, found[1], image)
+                return found[0], await in_thread(_examine, found[1], image, accept)
     return None
 
 
-async def _fetch_once(image: GeneratedImage, url: str, *, allow_loopback: bool) -> Fetched:
+async def _fetch_once(image: GeneratedImage, url: str, look: Callable[..., Header], *, allow_loopback: bool) -> Fetched:
     data = bytearray()
     async with (
         asyncio.timeout(TIMEOUT),
@@ -76,11 +87,11 @@ async def _fetch_once(image: GeneratedImage, url: str, *, allow_loopback: bool) 
     ):
         async for chunk in chunks:
             data += chunk
-    return await in_thread(_examine, bytes(data), image)
+    return await in_thread(_examine, bytes(data), image, look)
 
 
-def _examine(data: bytes, image: GeneratedImage) -> Fetched:
-    header = check(data, width=image.width, height=image.height)
+def _examine(data: bytes, image: GeneratedImage, look: Callable[..., Header]) -> Fetched:
+    header = look(data, width=image.width, height=image.height)
     filtered = is_black(data, header)
     if filtered is None:
         log.warning("Whether this %s is the content filter's black picture needs Pillow: install it.", header.format)

@@ -43,7 +43,11 @@ class Locator:
         self._storage_conn_id = storage_conn_id or None
 
     async def locate(self, wanted: Wanted) -> Located:
-        """Locate what is wanted; raises `ClaidInputError` or `ClaidConfigurationError`."""
+        """
+        Locate what is wanted; raises `ClaidInputError` or `ClaidConfigurationError`.
+
+        A file of this machine that only Claid's answer names is read with an API on this machine, a sandbox, alone.
+        """
         if wanted.folder is not None:
             return Located(folder=await self.folder(wanted.folder))
         addresses = await self._resolved("images", [(each.uri, each.storage_conn_id) for each in wanted.images])
@@ -52,7 +56,13 @@ class Locator:
         if plain and not (loopback and all(map(is_loopback_host, plain))):
             came = "an http address"
             raise ClaidInputError("images", came, "https; http only of this machine, with an API on this machine")
-        return Located(tuple(map(Place, wanted.images, addresses)), allow_loopback=loopback)
+        places = tuple(map(Place, wanted.images, addresses))
+        files = [place for place in places if place.promise.uri.startswith("file:") and place.promise.is_of_claid]
+        if files and not (await self._hook.aaccount()).endpoint.is_loopback:
+            came = f"{files[0].promise.uri!r:.80}, as an address that Claid gave"
+            fix = "Of this machine, only what save_to copied or a person names is read."
+            raise ClaidInputError("images", came, "an address in a connected storage", fix)
+        return Located(places, allow_loopback=loopback)
 
     async def folder(self, uri: str) -> Address:
         """Locate a folder."""

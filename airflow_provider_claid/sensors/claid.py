@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,12 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.api.errors import ClaidContentFilteredError, ClaidInputError
 from airflow_provider_claid.delivery.checks import ON_FILTERED, OnFiltered
-from airflow_provider_claid.delivery.watching.expected import VERIFY, Verify, Wanted, wanted
+from airflow_provider_claid.delivery.paths import as_uri, as_uris
+from airflow_provider_claid.delivery.watching.expected import VERIFY, Verify, Wanted, unmoved, wanted
 from airflow_provider_claid.exceptions import airflow_errors, revived
+from airflow_provider_claid.sensors.sources import sources_of, sources_of_mapped, with_connections
 from airflow_provider_claid.templating import is_literal
 
 # What only a running task needs is imported where it runs: every parse would pay.
@@ -35,6 +38,9 @@ log = logging.getLogger(__name__)
 SHORTEST_INTERVAL = 1.0
 """Seconds between two looks at the least: a list request costs money too."""
 
+FIXED = ("run_after", "data_interval_end", "logical_date")
+"""Moments of a Dag run that no clearing moves; Airflow 2 has no `run_after`."""
+
 STATE_KEY = "claid_verified"
 LISTED_AT_TIMEOUT = 100
 GRACE = 60
@@ -47,27 +53,32 @@ class ClaidImageSensor(BaseSensorOperator):
 
     Half-written, empty, cut or wrong files, and web pages saved as a picture, are not delivered yet. A missing bucket,
     a denied read and a wrong connection fail at once with the remedy; a store that is busy does not. Costs no credits:
-    a look is one list per folder (S3: per 1,000 objects), and the check at most two reads of each new picture.
+    a look is one list per folder (S3: per 1,000 objects), and the check two reads of each new picture, or three where
+    its end is not in the last KiB. What follows the end of a picture is padding, and does not matter.
 
     Poke, reschedule and deferrable mode give the same answer. Below Airflow 3.3 a rescheduled sensor can keep nothing
     between two looks, so that each of them reads every picture again.
 
     :param images: what the operator returned (`generate.output`) or its XCom `claid_result`, whose promised sizes are
         then checked too; lists of them from mapped tasks. `s3`, `gs`, `abfs`, `file`, `storage` and Claid's temporary
-        `https` addresses (templated).
-    :param folder: instead, the URI of a folder with a final slash: `expected_count` pictures anywhere under it
-        (templated). Files without a picture's ending (png, jpg, jpeg, webp, avif), or hidden, do not count.
+        `https` addresses, or path objects: `ObjectStoragePath`, `UPath`, absolute `pathlib.Path` (templated).
+    :param folder: instead, the URI of a folder with a final slash, or a path object: `expected_count` pictures
+        anywhere under it (templated). Files without a picture's ending (png, jpg, jpeg, webp, avif), or hidden, do not
+        count.
     :param expected_count: how many pictures `folder` is to hold, at least 1 (templated).
     :param since: leave out what was last modified before this time, ISO 8601, such as
-        `{{ dag_run.start_date }}`: yesterday's files do not count (templated).
+        `{{ dag_run.run_after }}` (Airflow 2: `{{ data_interval_end }}`): yesterday's files do not count. A start of the
+        run or the task, which moves when they are cleared or retried, counts as that from then on (templated).
     :param claid_conn_id: the Airflow connection to Claid, looked up only for `storage://` addresses (templated).
-    :param storage_conn_id: the Airflow connection of the store; None is the one in `claid_result`, else the default
-        of the scheme (`aws_default` for s3), else the machine's own credentials (templated).
+    :param storage_conn_id: the Airflow connection of the store; None is the one in the address or in `claid_result`,
+        which is read for `images=generate.output` too, else the default of the scheme (`aws_default` for s3), else the
+        machine's own credentials (templated).
     :param verify: `exists`; `header`, the first 4 KiB and the end: type, promised size, whole; or `full`, every pixel
         decoded and the SHA-256 compared, which downloads the pictures and needs Pillow.
     :param min_bytes: the least a picture must have, at least 1.
     :param on_filtered: what a black picture of Claid's content filter does: `fail` at once, `skip` leaves it out of
-        what is returned, `keep` returns it. `exists` knows only what `claid_result` says of it.
+        what is returned, and skips the task if nothing is left, `keep` returns it. `exists` knows only what
+        `claid_result` says of it.
     :param deferrable: wait in the triggerer, without a worker slot; the default is `[operators] default_deferrable`.
     """
 
@@ -85,7 +96,7 @@ class ClaidImageSensor(BaseSensorOperator):
         self,
         *,
         images: Any = None,
-        folder: str | None = None,
+        folder: Any = None,
         expected_count: int | str | None = None,
         since: str | datetime | None = None,
         claid_conn_id: str = "claid_default",
@@ -97,8 +108,10 @@ class ClaidImageSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.images = images
-        self.folder = folder
+        with airflow_errors():
+            # Now, since Airflow would resolve a path object as a template.
+            self.images = as_uris(images, "images")
+            self.folder = as_uri(folder, "folder", folder=True)
         self.expected_count = expected_count
         self.since = since
         self.claid_conn_id = claid_conn_id
@@ -110,6 +123,7 @@ class ClaidImageSensor(BaseSensorOperator):
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
         self.poke_interval = max(self.poke_interval, SHORTEST_INTERVAL)
+        self._sources = sources_of(images)
         self._watch: Watch | None = None
         self._report: Report | None = None
         with airflow_errors():
@@ -120,7 +134,7 @@ class ClaidImageSensor(BaseSensorOperator):
         if self.deferrable:
             try:
                 with airflow_errors():
-                    return self._look_and_defer()
+                    return self._look_and_defer(context)
             except AirflowException as error:
                 # Airflow does the same for a poke and after a deferral, but not for what comes before one.
                 if self.soft_fail or self.never_fail:
@@ -137,7 +151,7 @@ class ClaidImageSensor(BaseSensorOperator):
         """Look once; what was verified stays so until the next look of this process."""
         kept = context.get("task_state_store") if self.reschedule else None
         with airflow_errors():
-            uris = self._look(str(kept.get(STATE_KEY, "")) if kept and self._watch is None else "")
+            uris = self._look(context, str(kept.get(STATE_KEY, "")) if kept and self._watch is None else "")
         if uris is None and kept and self._watch is not None:
             kept.set(STATE_KEY, self._watch.verified())
         return PokeReturnValue(is_done=uris is not None, xcom_value=uris)
@@ -147,19 +161,21 @@ class ClaidImageSensor(BaseSensorOperator):
         if event["status"] == "delivered":
             log.info("%d pictures are delivered.", len(event["uris"]))
             return list(event["uris"])
+        if event["status"] == "skipped":
+            raise AirflowSkipException(event["message"])
         if event["status"] == "timeout":
             raise AirflowSensorTimeout(f"No delivery within {self.timeout:g} seconds. {event['message']}")
         raise revived(event["error"])
 
-    def _look_and_defer(self) -> list[str]:
+    def _look_and_defer(self, context: Context) -> list[str]:
         from airflow_provider_claid.triggers.claid import ClaidImageTrigger
 
         deadline = time.time() + self.timeout
-        uris = self._look()
+        uris = self._look(context)
         if uris is not None:
             return uris
         trigger = ClaidImageTrigger(
-            **self._wanted().to_json(),
+            **self._wanted(context).to_json(),
             claid_conn_id=self.claid_conn_id,
             storage_conn_id=self.storage_conn_id,
             verify=self.verify,
@@ -174,14 +190,14 @@ class ClaidImageSensor(BaseSensorOperator):
         timeout = timedelta(seconds=self.timeout + GRACE)
         return self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
-    def _look(self, verified: str = "") -> list[str] | None:
+    def _look(self, context: Context, verified: str = "") -> list[str] | None:
         from airflow_provider_claid.delivery import sync
         from airflow_provider_claid.delivery.watching.report import handed_on
         from airflow_provider_claid.hooks.watch import watch_for
 
         if self._watch is None:
             self._watch = watch_for(
-                self._wanted(),
+                self._wanted(context),
                 self.claid_conn_id,
                 self.storage_conn_id,
                 verify=self.verify,
@@ -190,10 +206,27 @@ class ClaidImageSensor(BaseSensorOperator):
             )
         self._report = sync.run(self._watch.look())
         log.info("%s", self._report.summary())
-        return handed_on(self._report, self.on_filtered)
+        try:
+            return handed_on(self._report, self.on_filtered)
+        except ClaidContentFilteredError as black:
+            if self.on_filtered == "skip":
+                log.warning("Black are: %s", ", ".join(sorted(self._report.black)))
+                raise AirflowSkipException(black.message) from black
+            raise
 
-    def _wanted(self) -> Wanted:
-        return wanted(self.images, self.folder, self.expected_count, self.since)
+    def _wanted(self, context: Context) -> Wanted:
+        asked = wanted(self.images, self.folder, self.expected_count, self.since)
+        if asked.since is not None:
+            asked = replace(asked, since=_unmoved(asked.since, context))
+        if asked.images and not self.storage_conn_id:
+            sources = self._sources or sources_of_mapped(self._as_defined())
+            asked = replace(asked, images=with_connections(asked.images, sources, context))
+        return asked
+
+    def _as_defined(self) -> Any:
+        """Return this task as the Dag has it: mapped, if this is one instance of a mapped one; None without a Dag."""
+        dag = self.get_dag()
+        return dag.get_task(self.task_id) if dag else None
 
     def _check_literals(self) -> None:
         """Check at parse time what needs no rendering; the rest is checked when the task runs."""
@@ -206,3 +239,16 @@ class ClaidImageSensor(BaseSensorOperator):
         values = (self.images, self.folder, self.expected_count, self.since)
         stand_ins = ("s3://bucket/any.png", "s3://bucket/any/", 1, None)
         wanted(*(value if is_literal(value) else other for value, other in zip(values, stand_ins, strict=True)))
+
+
+def _unmoved(since: datetime, context: Context) -> datetime | None:
+    """Return `since`, or what does not move in its place if this attempt has moved it."""
+    run, ti = context.get("dag_run"), context.get("ti")
+    cleared = bool(getattr(run, "clear_number", 0))
+    moved = [getattr(run, "start_date", None), getattr(run, "queued_at", None)] if cleared else []
+    if cleared or getattr(ti, "try_number", 1) > 1:
+        moved.append(getattr(ti, "start_date", None))
+    fixed = unmoved(since, moved, [getattr(run, name, None) for name in FIXED])
+    if fixed != since:
+        log.info("since, %s, is a start that has moved; %s, which does not, is taken.", since, fixed)
+    return fixed

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_claid.api.errors import ClaidError
+from airflow_provider_claid.api.errors import ClaidContentFilteredError, ClaidError
 from airflow_provider_claid.delivery.checks import OnFiltered
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.expected import Verify, Wanted, wanted
@@ -22,6 +22,7 @@ from airflow_provider_claid.exceptions import described
 from airflow_provider_claid.hooks.watch import watch_for
 from airflow_provider_claid.triggers.delivery import ClaidDeliveryEventTrigger
 from airflow_provider_claid.triggers.generate import ClaidGenerateTrigger
+from airflow_provider_claid.triggers.paths import documented_path
 
 __all__ = ["ClaidDeliveryEventTrigger", "ClaidGenerateTrigger", "ClaidImageTrigger"]
 
@@ -40,7 +41,8 @@ class ClaidImageTrigger(BaseTrigger):
     :param verified: what the sensor's own look found whole; it is not read again.
     :param poke_interval: seconds between two looks; doubled after each, up to `max_wait`, if `exponential_backoff`.
 
-    Its one event is `{"status": "delivered", "uris": [...]}`, `{"status": "timeout", "message": ...}` or
+    Its one event is `{"status": "delivered", "uris": [...]}`, `{"status": "skipped", "message": ...}` if all are black
+    and `on_filtered="skip"` leaves them out, `{"status": "timeout", "message": ...}` or
     `{"status": "failed", "error": {...}}`.
     """
 
@@ -81,7 +83,7 @@ class ClaidImageTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, checked, as plain JSON; raises `ClaidInputError`."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
+        return documented_path(self), {
             **self._wanted().to_json(),
             "claid_conn_id": self.claid_conn_id,
             "storage_conn_id": self.storage_conn_id,
@@ -107,6 +109,10 @@ class ClaidImageTrigger(BaseTrigger):
                 verified=self.verified,
             )
             event = await self._wait(watch)
+        except ClaidContentFilteredError as black:
+            log.warning("%s", black.message)
+            skipped = {"status": "skipped", "message": black.message}
+            event = skipped if self.on_filtered == "skip" else {"status": "failed", "error": described(black)}
         except ClaidError as error:
             event = {"status": "failed", "error": described(error)}
         yield TriggerEvent(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Hashable
@@ -15,11 +14,13 @@ from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.delivery.paths import as_uri
 from airflow_provider_claid.delivery.watching.arrivals import Arrivals, Delivery
 from airflow_provider_claid.delivery.watching.expected import VERIFY, Verify, check_folder, read_since
-from airflow_provider_claid.delivery.watching.watermark import EPOCH, Watermark
+from airflow_provider_claid.delivery.watching.watermark import EPOCH, Watermark, picture_id
 from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.hooks.watch import Locator
+from airflow_provider_claid.triggers.paths import documented_path
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
@@ -35,20 +36,24 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
     """
     Tell of new pictures under a folder, so that an `AssetWatcher` starts the Dags that wait for them.
 
-    At most one event a look, `{"folder": uri, "uris": [...], "filtered": [...], "delivery": id}`: all new pictures,
-    those of subfolders too, up to 1,000; `filtered` are those that the content filter made black. Only whole pictures
-    are told of. Costs no credits: each look lists the folder, and reads each new picture twice at the most
+    At most one event a look, `{"folder": uri, "uris": [...], "ids": [...], "filtered": [...]}`: all new pictures, those
+    of subfolders too, up to 1,000; `filtered` are those that the content filter made black. Only whole pictures are
+    told of. Costs no credits: each look lists the folder, and reads each new picture twice, seldom three times
     (`verify="header"`).
 
-    Airflow 3.3 and newer: what was told is kept in the asset state store once the event is in Airflow's database, so
-    that a restart neither repeats nor loses a picture; only a triggerer that ends in the second between the two repeats
-    the event, with the same `delivery`. Below, nothing is kept: a restart tells of everything under the folder again,
-    so give `since`, and let the Dag bear it.
+    `ids` are those of the pictures, in the order of `uris`: of address, version and time, so that a picture has the
+    same id in whatever event it is, and another one once it is written again. A Dag that skips ids it has handled
+    handles each picture once. Airflow may start one Dag run for several events: go through all of them.
 
-    :param folder: URI of a folder with a final slash: `storage`, `s3`, `gs`, `abfs` or `file`.
+    Airflow 3.3 and newer: what was told is kept in the asset state store once the event is in Airflow's database, so
+    that a restart neither repeats nor loses a picture; only a triggerer that ends in the second between the two tells
+    of its pictures again, by the same ids, but maybe together with others. Below, nothing is kept: a restart tells of
+    everything under the folder again, so give `since`, and let the Dag bear it.
+
     New is what was last modified after what was told, or up to an hour before: a file that is moved in with an older
     date (`mv`, `cp -p`) is not seen.
 
+    :param folder: URI of a folder with a final slash, or a path object: `storage`, `s3`, `gs`, `abfs` or `file`.
     :param since: ISO 8601; what was last modified before it is never told of. Without it, what is there at the
         first look is told of too.
     :param poke_interval: seconds between two looks, at least 1.
@@ -56,7 +61,7 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
 
     def __init__(
         self,
-        folder: str,
+        folder: Any,
         *,
         since: str | None = None,
         claid_conn_id: str = "claid_default",
@@ -79,12 +84,12 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, checked: by them Airflow knows two watchers to be one."""
         with airflow_errors():
-            check_folder(self.folder)
+            folder = check_folder(self.folder)
             since = read_since(self.since)
             if self.verify not in VERIFY:
                 raise ClaidInputError("verify", repr(self.verify), " or ".join(map(repr, VERIFY)))
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
-            "folder": self.folder,
+        return documented_path(self), {
+            "folder": folder,
             "since": since.isoformat() if since else None,
             "claid_conn_id": self.claid_conn_id,
             "storage_conn_id": self.storage_conn_id,
@@ -152,7 +157,8 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
     async def _look(self, mark: Watermark) -> Delivery:
         try:
             if self._arrivals is None:
-                folder = await Locator(self.claid_conn_id, self.storage_conn_id).folder(self.folder)
+                uri = as_uri(self.folder, "folder", folder=True)
+                folder = await Locator(self.claid_conn_id, self.storage_conn_id).folder(uri)
                 self._arrivals = Arrivals(folder, self.verify)
             return await self._arrivals.look(mark)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go well
@@ -162,12 +168,11 @@ class ClaidDeliveryEventTrigger(BaseEventTrigger):
             return Delivery()
 
     def _payload(self, delivery: Delivery) -> dict[str, Any]:
-        versions = "\n".join(f"{entry.key} {entry.version} {entry.modified}" for entry in delivery.entries)
         return {
             "folder": delivery.folder,
             "uris": list(delivery.uris),
+            "ids": [picture_id(uri, entry) for uri, entry in zip(delivery.uris, delivery.entries, strict=True)],
             "filtered": list(delivery.black),
-            "delivery": hashlib.sha256(versions.encode(errors="surrogatepass")).hexdigest()[:20],
         }
 
     async def _beginning(self) -> Watermark:

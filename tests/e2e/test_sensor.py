@@ -140,3 +140,36 @@ def test_the_operators_xcom_is_what_the_sensor_takes(dag, monkeypatch, tmp_path,
     assert run.state == "success"
     generated = run.get_task_instance("wait", map_index=-1).xcom_pull("generate", map_indexes=[0, 1])
     assert run.get_task_instance("wait").xcom_pull("wait") == [uri for uris in generated for uri in uris]
+
+
+@pytest.mark.parametrize("mapped", ["nothing", "generate", "both"])
+@pytest.mark.usefixtures("claid_connection", "bucket")
+def test_the_connection_that_the_operator_stored_by_is_the_one_the_sensor_asks(dag, monkeypatch, log_text, mapped):
+    """The URIs do not name it; the default of the scheme, which exists, would be another place."""
+    elsewhere = {"conn_type": "aws", "extra": {"endpoint_url": "http://127.0.0.1:9", "region_name": "eu-west-1"}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(elsewhere))
+    monkeypatch.setenv("TEST_GENERATE", json.dumps({"save_to": "s3://my_aws@pictures/a b/"}))
+    monkeypatch.setenv("TEST_MAPPED", mapped)
+    run = dag("generates_and_waits").test()
+    assert run.state == "success", log_text.text
+    found = run.get_task_instance("wait", map_index=1 if mapped == "both" else -1).xcom_pull("wait", map_indexes=None)
+    assert len(list(found)) == {"nothing": 2, "generate": 4, "both": 2}[mapped]
+    assert "my_aws" not in str(list(found))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_modes_skip_the_task_where_every_picture_is_black_and_left_out(run_sensor, pictures, log_text, mode):
+    Image.new("RGB", (1024, 1024)).save(pictures / "black.png")
+    timer = later(1.5, (pictures / "black.png").replace, pictures / "late.png")
+    run, wait, after = run_sensor(images=[f"file://{pictures}/late.png"], on_filtered="skip", **MODES[mode])
+    timer.join()
+    assert (run.state, wait.state, after.state) == ("success", "skipped", "skipped")
+    assert f"{pictures}/late.png" in log_text.text
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_modes_leave_out_only_what_is_black(run_sensor, pictures, mode):
+    Image.new("RGB", (1024, 1024)).save(pictures / "black.png")
+    images = [f"file://{pictures}/black.png", draw(pictures / "good.png")]
+    run, _, after = run_sensor(images=images, on_filtered="skip", **MODES[mode])
+    assert (run.state, after.xcom_pull("hand_on")) == ("success", images[1:])

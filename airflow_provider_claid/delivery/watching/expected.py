@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.delivery.paths import as_uri, is_path
 
 Verify = Literal["exists", "header", "full"]
 VERIFY: tuple[Verify, ...] = ("exists", "header", "full")
@@ -59,6 +60,11 @@ class Promise:
     expires_at: str | None = None
     storage_conn_id: str | None = None
 
+    @property
+    def is_of_claid(self) -> bool:
+        """True for what Claid's answer said; of what the operator copied there is a checksum, of a bare URI nothing."""
+        return self.sha256 is None and (self.width, self.height, self.mime) != (None, None, None)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a trigger: `read_images` reads it again."""
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -101,7 +107,8 @@ def read_images(value: Any) -> tuple[Promise, ...]:
     """
     Read the operator's XCom: URIs, a `claid_result`, or what mapped tasks make of either, lists of them.
 
-    A picture named twice counts once, with all that was said of it. Raises `ClaidInputError`.
+    Path objects count as their URIs. A picture named twice counts once, with all that was said of it. Raises
+    `ClaidInputError`.
     """
     promises: dict[str, Promise] = {}
     for promise in _promises(value, None):
@@ -112,10 +119,17 @@ def read_images(value: Any) -> tuple[Promise, ...]:
     return tuple(promises.values())
 
 
+def two_connections(uri: str, ids: Iterable[str | None]) -> ClaidInputError:
+    """Return the error for a picture that would be looked for in two places of one name."""
+    came = f"{uri} by the connections {' and '.join(sorted(map(repr, ids)))}"
+    return ClaidInputError("images", came, "one connection for a picture")
+
+
 def _promises(value: Any, conn_id: str | None) -> Iterator[Promise]:
-    if isinstance(value, str):
-        locate(value, "images", conn_id)
-        yield Promise(value, storage_conn_id=conn_id)
+    if isinstance(value, str) or is_path(value):
+        uri = as_uri(value, "images")
+        locate(uri, "images", conn_id)
+        yield Promise(uri, storage_conn_id=conn_id)
     elif isinstance(value, Mapping) and "images" in value:
         yield from _promises(value["images"], value.get("storage_conn_id"))
     elif isinstance(value, Mapping):
@@ -128,7 +142,7 @@ def _promises(value: Any, conn_id: str | None) -> Iterator[Promise]:
 
 
 def _promise(image: Mapping[str, Any], conn_id: str | None) -> Promise:
-    uri = image.get("uri")
+    uri = as_uri(image.get("uri"), "images")
     if image.get("error") or not isinstance(uri, str):
         reason = image.get("error") or "it has no uri"
         raise ClaidInputError("images", f"a picture that was not delivered: {reason}", _IMAGES_FORM)
@@ -157,7 +171,8 @@ def _fact(name: str, value: Any) -> Any:
 
 
 def check_folder(folder: Any) -> str:
-    """Check the URI of a folder in a store; return it."""
+    """Check the URI of a folder in a store; return it. A path object gets the final slash that it cannot keep."""
+    folder = as_uri(folder, "folder", folder=True)
     place = locate(folder, "folder", None)
     if place.scheme in WEB:
         raise ClaidInputError("folder", repr(folder), _FOLDER_FORM, "A web address cannot be listed.")
@@ -212,8 +227,20 @@ def read_since(since: Any) -> datetime | None:
     """Read a date and time (ISO 8601, or a datetime; without a zone: UTC), down to the second, as stores tell it."""
     if since is None or since == "":
         return None
-    moment = _moment(since, "since", "a date and time in ISO 8601, such as {{ dag_run.start_date }}")
+    moment = _moment(since, "since", "a date and time in ISO 8601, such as {{ dag_run.run_after }}")
     return moment.replace(microsecond=0)
+
+
+def unmoved(since: datetime | None, moved: Iterable[Any], fixed: Iterable[Any]) -> datetime | None:
+    """
+    Return `since`, or if it is one of the moments that have moved, the first of the fixed ones that is known.
+
+    A run that is cleared gets another start: its pictures, made before that, would be waited for in vain.
+    """
+    if since is None or since not in {read_since(moment) for moment in moved}:
+        return since
+    known = (read_since(moment) for moment in fixed)
+    return min(since, next((moment for moment in known if moment is not None), since))
 
 
 def _moment(value: Any, field: str, accepted: str) -> datetime:

@@ -47,7 +47,11 @@ def _shown(uri: str) -> str:
 
 
 def handed_on(report: Report, on_filtered: OnFiltered) -> list[str] | None:
-    """Return the URIs to hand on, None while pictures are missing; raise for black ones as the policy says."""
+    """
+    Return the URIs to hand on, None while pictures are missing; raise for black ones as the policy says.
+
+    `fail` raises for one, `skip` where none is left: the task is skipped then.
+    """
     if on_filtered == "fail" and report.black:
         raise _filtered(report)
     if not report.done:

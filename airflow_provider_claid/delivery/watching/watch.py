@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from airflow_provider_claid.api.errors import ClaidError, ClaidInputError
+from airflow_provider_claid.api.errors import ClaidError
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.delivery.watching.buckets import Entry
-from airflow_provider_claid.delivery.watching.expected import WEB, Address, Promise, Verify, Wanted
+from airflow_provider_claid.delivery.watching.expected import (
+    WEB,
+    Address,
+    Promise,
+    Verify,
+    Wanted,
+    two_connections,
+)
 from airflow_provider_claid.delivery.watching.inspection import Inspection, check_size
 from airflow_provider_claid.delivery.watching.inspector import Inspector, Item
 from airflow_provider_claid.delivery.watching.report import Report
@@ -106,8 +113,7 @@ class Watch:
         for place in located.pictures:
             known = self._places.setdefault(place.uri, place)
             if known.address != place.address:
-                ids = f"{known.address.conn_id!r} and {place.address.conn_id!r}"
-                raise ClaidInputError("images", f"{place.uri} by the connections {ids}", "one connection for a picture")
+                raise two_connections(place.uri, (known.address.conn_id, place.address.conn_id))
         # Two addresses of one picture (storage:// and s3://) are one.
         self.expected = self.expected if located.folder else len(self._places)
         self._folder = located.folder

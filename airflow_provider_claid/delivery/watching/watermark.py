@@ -92,7 +92,16 @@ def _time(entry: Entry) -> datetime:
     return (entry.modified or EPOCH).replace(microsecond=0)
 
 
+def picture_id(uri: str, entry: Entry) -> str:
+    """Return 20 characters that name this version of a picture, in whatever event and however often it is told of."""
+    return _hashed(uri, entry).hex()[:20]
+
+
 def _digest(entry: Entry) -> bytes:
+    return _hashed(entry.key, entry)[:_DIGEST_BYTES]
+
+
+def _hashed(name: str, entry: Entry) -> bytes:
     # With the time: the same bytes, written again, are a new picture. And a file name of Linux need not be text.
-    text = f"{entry.key}\0{entry.version}\0{_time(entry)}"
-    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:_DIGEST_BYTES]
+    text = f"{name}\0{entry.version}\0{_time(entry)}"
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()

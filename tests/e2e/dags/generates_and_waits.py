@@ -13,8 +13,17 @@ ARGUMENTS = json.loads(os.environ.get("TEST_GENERATE", "{}"))
 KEY = os.environ.get("TEST_XCOM_KEY", "return_value")
 PROMPTS = ["a red bicycle", "a teapot"]
 
+MAPPED = os.environ.get("TEST_MAPPED", "generate")
+WAIT = {"task_id": "wait", "poke_interval": 1, "timeout": 30}
+
 with DAG("generates_and_waits", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
-    generate = ClaidGenerateImageOperator.partial(task_id="generate", number_of_images=2, **ARGUMENTS).expand(
-        prompt=PROMPTS
-    )
-    ClaidImageSensor(task_id="wait", images=XComArg(generate, key=KEY), poke_interval=1, timeout=30)
+    if MAPPED == "nothing":
+        generate = ClaidGenerateImageOperator(task_id="generate", number_of_images=2, prompt=PROMPTS[0], **ARGUMENTS)
+    else:
+        partial = ClaidGenerateImageOperator.partial(task_id="generate", number_of_images=2, **ARGUMENTS)
+        generate = partial.expand(prompt=PROMPTS)
+    images = XComArg(generate, key=KEY)
+    if MAPPED == "both":
+        ClaidImageSensor.partial(**WAIT).expand(images=images)
+    else:
+        ClaidImageSensor(images=images, **WAIT)

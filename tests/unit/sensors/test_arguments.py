@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from PIL import Image
+from upath import UPath
 
 from airflow_provider_claid.exceptions import ClaidInputError
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
 from airflow_provider_claid.sensors.claid import SHORTEST_INTERVAL, ClaidImageSensor
+
+_file = io.BytesIO()
+Image.effect_noise((64, 48), 80).save(_file, "PNG")
+PNG = _file.getvalue()
 
 REFUSED = [
     ({}, "images: got neither images nor folder"),
@@ -39,6 +52,9 @@ REFUSED = [
     ({"images": ["s3://b/a.png"], "verify": "some"}, "verify: got 'some'"),
     ({"images": ["s3://b/a.png"], "on_filtered": "drop"}, "on_filtered: got 'drop'"),
     ({"images": ["s3://b/a.png"], "min_bytes": 0}, "min_bytes: got 0"),
+    ({"images": [Path("data/a.png")]}, "images: got the relative path 'data/a.png'"),
+    ({"folder": Path("data"), "expected_count": 1}, "folder: got the relative path 'data'"),
+    ({"folder": UPath("s3://b/f/", token="secret"), "expected_count": 1}, "a path with storage options (token)"),
 ]
 
 
@@ -83,3 +99,58 @@ def test_deferrable_follows_the_configuration(monkeypatch):
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
     assert ClaidImageSensor(task_id="wait", images="s3://b/a.png").deferrable is True
     assert ClaidImageSensor(task_id="wait", images="s3://b/a.png", deferrable=False).deferrable is False
+
+
+@pytest.mark.parametrize("kind", [Path, UPath, ObjectStoragePath])
+def test_path_objects_are_their_uris_from_the_parse_on(kind, tmp_path):
+    (tmp_path / "a b.png").write_bytes(PNG)
+    uri = f"file://{tmp_path}/a b.png"
+    listed = ClaidImageSensor(task_id="wait", images=[kind(tmp_path / "a b.png")])
+    assert (listed.images, listed.poke({}).xcom_value) == ([uri], [uri])
+    under = ClaidImageSensor(task_id="wait", folder=kind(tmp_path), expected_count=1)
+    assert (under.folder, under.poke({}).xcom_value) == (f"file://{tmp_path}/", [uri])
+
+
+def test_a_connection_in_a_path_object_is_the_one_to_use():
+    sensor = ClaidImageSensor(task_id="wait", images=ObjectStoragePath("s3://no_such@bucket/a.png"))
+    with pytest.raises(ClaidInputError, match="storage_conn_id: got 'no_such', which is not defined"):
+        sensor.poke({})
+
+
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:9", "https://api.claid.ai"])
+def test_a_file_that_only_claids_answer_names_is_read_with_a_sandbox_alone(monkeypatch, tmp_path, base_url):
+    connection = {"conn_type": "claid", "password": "key", "host": base_url}
+    monkeypatch.setenv("AIRFLOW_CONN_CLAID_DEFAULT", json.dumps(connection))
+    (tmp_path / "a.png").write_bytes(PNG)
+    image = {"uri": f"file://{tmp_path}/a.png", "width": 64, "height": 48, "mime": "image/png"}
+    sensor = ClaidImageSensor(task_id="wait", images={"request_id": "r", "images": [image]})
+    if base_url.startswith("http:"):
+        assert sensor.poke({}).xcom_value == [image["uri"]]
+        return
+    with pytest.raises(ClaidInputError, match=r"images: got .*, as an address that Claid gave"):
+        sensor.poke({})
+
+
+STARTED = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", ["start_date", "queued_at"])
+@pytest.mark.parametrize("fixed", ["run_after", "data_interval_end"])
+def test_a_run_that_is_cleared_finds_the_pictures_that_it_made_before(tmp_path, name, fixed):
+    (tmp_path / "a.png").write_bytes(PNG)
+    os.utime(tmp_path / "a.png", 2 * ((STARTED - timedelta(minutes=5)).timestamp(),))
+    run = SimpleNamespace(**{name: STARTED, fixed: STARTED - timedelta(minutes=10)}, clear_number=1)
+    context = {"dag_run": run, "ti": SimpleNamespace(try_number=2, start_date=STARTED, map_index=-1)}
+    arguments = {"folder": f"file://{tmp_path}/", "expected_count": 1, "since": str(STARTED)}
+    assert ClaidImageSensor(task_id="wait", **arguments).poke(context).is_done
+    run.clear_number = 0
+    context["ti"].try_number = 1
+    assert not ClaidImageSensor(task_id="wait", **arguments).poke(context).is_done
+
+
+def test_a_moment_that_a_person_chose_stays_in_a_cleared_run(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    os.utime(tmp_path / "a.png", 2 * ((STARTED - timedelta(minutes=5)).timestamp(),))
+    run = SimpleNamespace(start_date=STARTED + timedelta(days=1), run_after=STARTED - timedelta(days=1), clear_number=3)
+    sensor = ClaidImageSensor(task_id="wait", folder=f"file://{tmp_path}/", expected_count=1, since=STARTED)
+    assert not sensor.poke({"dag_run": run}).is_done

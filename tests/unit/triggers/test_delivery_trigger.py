@@ -232,7 +232,7 @@ def test_a_wrong_connection_is_logged_at_each_look_and_it_goes_on(caplog):
 def test_it_survives_being_written_down():
     trigger = ClaidDeliveryEventTrigger("s3://bucket/a/", since="2026-11-01", storage_conn_id="my_aws")
     path, kwargs = trigger.serialize()
-    assert path.endswith("triggers.delivery.ClaidDeliveryEventTrigger")
+    assert path == "airflow_provider_claid.triggers.claid.ClaidDeliveryEventTrigger"
     assert ClaidDeliveryEventTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
 
 
@@ -290,6 +290,44 @@ def test_airflow_acknowledges_before_anything_is_kept_and_what_it_did_not_is_tol
 
 async def _only(raw):
     yield raw
+
+
+def test_a_picture_has_one_id_in_whatever_event_it_is(tmp_path, store):
+    """Told but not kept, as when the triggerer is killed; another picture comes, and the event is another one."""
+    first = draw(tmp_path / "b.png")
+
+    async def story():
+        (before,) = await told(watcher(tmp_path))
+        second = draw(tmp_path / "a.png")
+        (again,) = await told(watcher(tmp_path))
+        return second, before, again
+
+    second, before, again = asyncio.run(story())
+    assert before["uris"] == [first]
+    assert again["uris"] == [second, first]
+    assert again["ids"][1] == before["ids"][0] != again["ids"][0]
+    assert "delivery" not in again
+
+
+def test_a_picture_that_is_written_again_has_another_id(tmp_path):
+    async def story():
+        draw(tmp_path / "a.png")
+        (before,) = await told(watcher(tmp_path))
+        draw(tmp_path / "a.png")
+        os.utime(tmp_path / "a.png", (2_000_000_000, 2_000_000_000))
+        (after,) = await told(watcher(tmp_path))
+        return before["ids"], after["ids"]
+
+    before, after = asyncio.run(story())
+    assert len(before) == len(after) == 1
+    assert before != after
+
+
+def test_a_path_object_is_the_folder_that_it_stands_for(tmp_path):
+    uri = draw(tmp_path / "a.png")
+    trigger = ClaidDeliveryEventTrigger(tmp_path, poke_interval=1)
+    assert trigger.serialize()[1]["folder"] == f"file://{tmp_path}/"
+    assert uris_of(asyncio.run(told(trigger))) == [uri]
 
 
 def test_without_a_state_store_it_is_a_stream_of_its_own(tmp_path):

@@ -9,9 +9,11 @@ import threading
 import time
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from PIL import Image
 
 from airflow_provider_claid.delivery.watching import buckets
+from airflow_provider_claid.sensors.claid import ClaidImageSensor
 from airflow_provider_claid.triggers.claid import ClaidImageTrigger
 
 
@@ -20,11 +22,15 @@ def draw(path):
     return f"file://{path}"
 
 
+def import_string(path):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
 def restored(trigger):
     path, kwargs = trigger.serialize()
     assert json.loads(json.dumps(kwargs)) == kwargs
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)(**kwargs)
+    return import_string(path)(**kwargs)
 
 
 def only_event(trigger):
@@ -109,3 +115,45 @@ def test_two_hundred_of_them_touch_the_store_in_eight_threads_and_never_in_the_l
     asyncio.run(crowd())
     assert threading.current_thread() not in threads
     assert len(threads) <= 8
+
+
+@pytest.mark.parametrize("path", ["triggers.claid.ClaidImageTrigger", "triggers.claid.ClaidDeliveryEventTrigger"])
+def test_it_is_stored_by_the_documented_path_and_found_by_it(path):
+    kind = import_string(f"airflow_provider_claid.{path}")
+    trigger = kind("s3://b/f/") if "Delivery" in path else kind(images="s3://b/a.png")
+    assert trigger.serialize()[0] == f"airflow_provider_claid.{path}"
+
+
+def test_one_that_was_stored_by_its_old_path_is_found_too():
+    from airflow_provider_claid.triggers.claid import ClaidDeliveryEventTrigger, ClaidGenerateTrigger
+
+    old = "airflow_provider_claid.triggers"
+    assert import_string(f"{old}.delivery.ClaidDeliveryEventTrigger") is ClaidDeliveryEventTrigger
+    assert import_string(f"{old}.generate.ClaidGenerateTrigger") is ClaidGenerateTrigger
+
+
+class Own(ClaidImageTrigger):
+    """A user's own."""
+
+
+def test_a_users_own_trigger_keeps_its_path():
+    assert Own(images="s3://b/a.png").serialize()[0] == f"{__name__}.Own"
+
+
+def test_where_all_is_black_and_left_out_the_task_is_skipped(tmp_path):
+    Image.new("RGB", (1024, 1024)).save(tmp_path / "a.png")
+    trigger = ClaidImageTrigger(images=f"file://{tmp_path}/a.png", on_filtered="skip")
+    event = only_event(trigger)
+    assert event["status"] == "skipped"
+    assert f"{tmp_path}/a.png" in event["message"]
+    sensor = ClaidImageSensor(task_id="wait", images=trigger.images, on_filtered="skip", deferrable=True)
+    with pytest.raises(AirflowSkipException, match="1 pictures black"):
+        sensor.execute_complete({}, event)
+    with pytest.raises(AirflowSkipException, match="1 pictures black"):
+        sensor.execute({})
+
+
+def test_path_objects_are_written_down_as_their_uris(tmp_path):
+    uri = draw(tmp_path / "a.png")
+    assert only_event(restored(ClaidImageTrigger(images=[tmp_path / "a.png"])))["uris"] == [uri]
+    assert only_event(restored(ClaidImageTrigger(folder=tmp_path, expected_count=1)))["uris"] == [uri]

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pendulum
 import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from upath import UPath
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.watching.expected import (
@@ -20,6 +22,7 @@ from airflow_provider_claid.delivery.watching.expected import (
     locate,
     read_images,
     read_since,
+    unmoved,
     wanted,
 )
 
@@ -215,7 +218,7 @@ REFUSED_IMAGES = [
     b"s3://bucket/a.png",
     bytearray(b"s3://bucket/a.png"),
     [b"s3://bucket/a.png"],
-    Path("/a.png"),
+    Path("a.png"),
     object(),
     7,
     True,
@@ -265,7 +268,7 @@ def test_what_names_no_picture_is_refused_by_its_field(value):
         "hdfs://host/folder/",
         "{{ x }}/",
         ["s3://bucket/folder/"],
-        Path("/folder/"),
+        Path("folder/"),
         7,
         True,
     ],
@@ -426,3 +429,58 @@ def test_whatever_comes_is_read_or_refused_by_one_kind_of_error(images, folder, 
         else:
             assert (len(want.images) >= 1) != (want.count >= 1)
             assert all(isinstance(promise.uri, str) for promise in want.images)
+
+
+@pytest.mark.parametrize(
+    ("value", "by_claid"),
+    [
+        ("file:///a.png", False),
+        ({"images": ["file:///a.png"], "storage_conn_id": None}, False),
+        ({"uri": "file:///a.png", "bytes": 9}, False),
+        ({"images": [{"uri": "file:///a.png", "width": 3, "sha256": "ab"}]}, False),
+        ({"images": [{"uri": "file:///a.png", "width": 3}]}, True),
+        ({"images": [{"uri": "file:///a.png", "mime": "image/png"}]}, True),
+    ],
+)
+def test_what_only_claids_answer_says_is_told_from_what_was_copied_or_written(value, by_claid):
+    (promise,) = read_images(value)
+    assert promise.is_of_claid is by_claid
+
+
+@pytest.mark.parametrize(
+    ("value", "uris"),
+    [
+        (Path("/a b.png"), ["file:///a b.png"]),
+        ([ObjectStoragePath("s3://conn@b/a.png"), "s3://b/c.png"], ["s3://conn@b/a.png", "s3://b/c.png"]),
+        ([[Path("/a.png")], (UPath("s3://b/c.png"),)], ["file:///a.png", "s3://b/c.png"]),
+        ({"images": [{"uri": UPath("s3://b/c.png"), "width": 3}]}, ["s3://b/c.png"]),
+    ],
+)
+def test_path_objects_are_read_as_their_uris(value, uris):
+    assert [promise.uri for promise in read_images(value)] == uris
+
+
+def test_a_path_object_of_a_folder_needs_no_final_slash():
+    assert wanted(None, Path("/data/f"), 1, None).folder == "file:///data/f/"
+    assert check_folder(ObjectStoragePath("s3://conn@b/f/")) == "s3://conn@b/f/"
+
+
+START = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("since", "moved", "fixed", "result"),
+    [
+        (None, [START], [START - HOUR], None),
+        (START, [], [START - HOUR], START),
+        (START, [None], [START - HOUR], START),
+        (START, [START + HOUR], [START - HOUR], START),
+        (START, [START], [START - HOUR], START - HOUR),
+        (START, [None, START.replace(microsecond=9)], [None, START - HOUR, START - 2 * HOUR], START - HOUR),
+        (START, [START], [START + HOUR], START),
+        (START, [START], [None], START),
+    ],
+)
+def test_a_moment_that_has_moved_gives_way_to_one_that_does_not(since, moved, fixed, result):
+    assert unmoved(since, moved, fixed) == result

@@ -107,12 +107,55 @@ def test_a_picture_that_became_shorter_since_it_was_listed_is_not_delivered(form
         assert look(data[:cut], verify, size=whole).fault, cut
 
 
+SHORT = [b"\0", b"\n", b"\xd9", b"\xff", b"\x82", b"\0\0\0", HTML]
+PADDING = [*SHORT, bytes(9000), b"\xff" * 5000, drawn("PNG"), drawn("JPEG")]
+
+
 @pytest.mark.parametrize("verify", VERIFY)
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("size", [(40, 40), (300, 200)])
-def test_a_picture_that_grew_is_not_delivered(format, verify, size):
-    for more in (b"\0", b"\n", b"\xd9", b"\xff", b"\x82", b"\0\0"):
-        assert look(drawn(format, size) + more, verify).fault, more
+def test_whatever_follows_the_end_of_a_picture_is_padding(format, verify, size):
+    for more in PADDING:
+        stored = Stored(drawn(format, size) + more)
+        assert inspect(Promise("x"), len(stored.data), stored, verify) == WHOLE, more[:20]
+        assert stored.bytes_read <= len(stored.data)
+        assert len(stored.reads) <= (2 if len(more) < TAIL_BYTES // 2 else 3)
+
+
+@pytest.mark.parametrize("verify", VERIFY)
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("filler", [b"\0", b"\n", b"\xff", b"x"])
+def test_a_cut_picture_that_is_filled_up_to_its_size_is_not_delivered(format, verify, filler):
+    """WebP and AVIF say in front how long they are: of those a checksum alone finds it."""
+    data = drawn(format)
+    for cut in (5000, len(data) // 2, len(data) - 2000, len(data) - 13):
+        assert look(data[:cut] + filler * (len(data) - cut), verify).fault, cut
+
+
+@pytest.mark.parametrize("verify", VERIFY)
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_black_picture_behind_which_much_is_padded_is_found(format, verify):
+    for more in (b"\0" * 100, bytes(300_000)):
+        assert look(plain(format) + more, verify) == Inspection(black=True)
+
+
+@pytest.mark.parametrize("length", [900, 2500, 3900, 4050])
+@pytest.mark.parametrize("verify", VERIFY)
+def test_the_end_of_a_thumbnail_is_not_that_of_the_picture(length, verify):
+    data = drawn("JPEG", exif=b"Exif\0\0" + b"\xff\xd9" * (length // 2))
+    stored = Stored(data)
+    assert inspect(Promise("x"), len(data), stored, verify) == WHOLE
+    assert len(stored.reads) <= 2
+    for cut in (length, 4200, 5000, 5100, 5200, len(data) - 1):
+        assert look(data[:cut], verify).fault, cut
+
+
+def test_what_the_operator_delivered_passes_by_its_checksum_whatever_its_end_looks_like():
+    data = drawn("PNG")[:-12]
+    digest = hashlib.sha256(data).hexdigest()
+    for verify in VERIFY:
+        assert look(data, verify).fault
+        assert look(data, verify, sha256=digest) == WHOLE
 
 
 @pytest.mark.parametrize("verify", VERIFY)

@@ -118,7 +118,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.lineage import announce, batch_delivery
 
-        with airflow_errors(tags_of(context)), self._batch(context) as batch:
+        with self._working(context), self._batch(context) as batch:
             # Airflow makes links when a task has ended; this one is wanted while it runs.
             context["ti"].xcom_push(key=MANIFEST_LINK_KEY, value=browser_address(batch.manifest.uri))
             try:
@@ -140,7 +140,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         from airflow_provider_claid.hooks.claid import ClaidHook
 
         require_place(self)
-        self._check_map_index(context)
+        self._check_afterwards(context)
         identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)
         key = identity.key() if self.reuse else f"{identity.key()}-{epoch_of(context)}"
         places = places_of(key, self._records_uri(), target, self.manifest_path)

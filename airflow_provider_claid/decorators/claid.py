@@ -13,18 +13,14 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_claid.api.errors import ClaidInputError
-from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.links.claid import ClaidManifestLink, ClaidPictureLink
 from airflow_provider_claid.operators.arguments import defaults_of
-from airflow_provider_claid.operators.base import identity_of
 from airflow_provider_claid.operators.batch import ClaidGenerateBatchOperator
 from airflow_provider_claid.operators.image import ClaidGenerateImageOperator
 from airflow_provider_claid.templating import Later
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context, TaskDecorator
-
-    from airflow_provider_claid.api.models import GenerateRequest
 
 
 class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator, ClaidGenerateBatchOperator):
@@ -73,7 +69,7 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         value = self.python_callable(*self.op_args, **kwargs)
-        with airflow_errors():
+        with self._working(context):
             is_batch = self._take(value)
         if is_batch:
             return ClaidGenerateBatchOperator.execute(self, context)
@@ -81,10 +77,8 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[str]:
         """Take the answer that the trigger has recorded; the function is not called again."""
-        if event["status"] == "paid":
-            with airflow_errors():
-                self._take_request(self._recorded(context, event["number"]))
-                self.filename = event.get("filename")
+        # The label of a mapped task may name the function's arguments.
+        context_merge(context, self.op_kwargs)
         return ClaidGenerateImageOperator.execute_complete(self, context, event)
 
     def _take(self, value: Any) -> bool:
@@ -102,19 +96,11 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
         check_columns(row.cells, "The value")
         item = item_of(row, 0, "The value", defaults_of(self))
         self.filename = item.id or self.filename
-        self._take_request(item.request)
+        self._is_named = bool(item.id)
+        self.prompt = item.request.input
+        self.number_of_images = item.request.options.number_of_images
+        self.guidance_scale = item.request.options.guidance_scale
         return False
-
-    def _take_request(self, request: GenerateRequest) -> None:
-        self.prompt = request.input
-        self.number_of_images = request.options.number_of_images
-        self.guidance_scale = request.options.guidance_scale
-
-    def _recorded(self, context: Context, number: int) -> GenerateRequest:
-        from airflow_provider_claid.hooks.records import submissions_in
-
-        history = submissions_in(str(self._records_uri()), identity_of(context))
-        return next(each.intent.request for each in history if each.number == number)
 
 
 def claid_images_task(

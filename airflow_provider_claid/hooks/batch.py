@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,12 @@ from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
 from airflow_provider_claid.delivery.names import disk_limit, room_in
 from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
-from airflow_provider_claid.delivery.records.objects import open_objects
+from airflow_provider_claid.delivery.records.objects import Objects, open_objects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
 
 if TYPE_CHECKING:
     from airflow_provider_claid.delivery.account import Account
-    from airflow_provider_claid.delivery.prompts.rows import Item
     from airflow_provider_claid.delivery.prompts.tally import Scan
 
 RECORDS_FOLDER = "claid-records/"
@@ -32,22 +30,21 @@ RECORDS_FOLDER = "claid-records/"
 @dataclass(frozen=True)
 class Places:
     """
-    The folder of a batch's records and that of its manifest, with the manifest's name; `key` names the batch.
+    The opened folder of a batch's records and that of its manifest, with the manifest's name; `key` names the batch.
 
-    `chosen`: the manifest's name is a user's, and may be given to several batches. `below`: the records are below
-    `save_to`, in a folder that is made for them.
+    `chosen`: the manifest's name is a user's, and may be given to several batches. `fence` is that of this attempt.
     """
 
     key: str
-    records: Target
+    records: Objects
     folder: Target
     name: str
+    fence: Fence
     chosen: bool = False
-    below: bool = False
 
-    def opened(self, items: Iterable[Item], scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
+    def opened(self, scan: Scan, conn_id: str, account: Account) -> tuple[Journal, Manifest]:
         """
-        Begin an attempt at the batch of these items, or read what earlier ones have written, if nothing is left to do.
+        Go on with the batch of these prompts, or read what earlier attempts have written, if nothing is left to do.
 
         Raises `ClaidInputError` where another batch is, `ClaidNotSentError` while the store fails. Blocks.
         """
@@ -55,17 +52,16 @@ class Places:
         if scan.duplicates:
             parts.append("deduplicate")
         fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-        records = open_objects(self.records, makes_root=self.below)
         manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
         try:
             manifest.open()
             require_free_names(manifest, scan)
             if self.chosen:
                 reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
-            journal = Journal(records, self.key)
+            journal = Journal(self.records, self.key)
             journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
             if not manifest.is_finished:
-                manifest.begin(begin(records, self.key))
+                manifest.begin(self.fence)
         except StoreBusyError as busy:
             manifest.close()
             raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
@@ -75,20 +71,37 @@ class Places:
         return journal, manifest
 
 
-def places_of(key: str, records: str | None, target: Target | None, manifest_path: str | None) -> Places:
-    """Find the places; raises `ClaidConfigurationError` if neither `records_path` nor `save_to` is one."""
-    if records is None and target is None:
-        accepted, fix = "a folder for the records of a batch without save_to", "Or set [claid] records_path."
-        raise ClaidConfigurationError("records_path", "nothing", accepted, fix)
+@dataclass(frozen=True)
+class RecordsPlace:
+    """Where the records of a batch are, opened; `folder` is that of its manifest where no other is given."""
+
+    objects: Objects
+    folder: Target
+
+
+def records_place(records: str | None, target: Target | None) -> RecordsPlace:
+    """
+    Open the place of the records: `records_path`, else a folder below `save_to`, which is made for them.
+
+    Raises `ClaidConfigurationError` if there is neither. Blocks.
+    """
     if records is not None:
         place = _connected(parse_target(records, None, "records_path"))
-    elif target is not None:
-        place = replace(target, uri=target.uri + RECORDS_FOLDER)
-    if manifest_path:
-        folder, name = split_file(manifest_path, FIELD, ".jsonl")
-        manifest = _connected(_like(target, parse_target(folder, None, FIELD)))
-        return Places(key, place, manifest, name, chosen=True, below=records is None)
-    return Places(key, place, target or place, f"claid-{key}.jsonl", below=records is None)
+        return RecordsPlace(open_objects(place), target or place)
+    if target is None:
+        accepted, fix = "a folder for the records of a batch without save_to", "Or set [claid] records_path."
+        raise ClaidConfigurationError("records_path", "nothing", accepted, fix)
+    below = replace(target, uri=target.uri + RECORDS_FOLDER)
+    return RecordsPlace(open_objects(below, makes_root=True), target)
+
+
+def places_of(key: str, fence: Fence, place: RecordsPlace, target: Target | None, manifest_path: str | None) -> Places:
+    """Find the place of the manifest: `manifest_path`, else a name of its own in the folder of the place."""
+    if not manifest_path:
+        return Places(key, place.objects, place.folder, f"claid-{key}.jsonl", fence)
+    folder, name = split_file(manifest_path, FIELD, ".jsonl")
+    manifest = _connected(_like(target, parse_target(folder, None, FIELD)))
+    return Places(key, place.objects, manifest, name, fence, chosen=True)
 
 
 def prompts_of(prompts: Any, defaults: Defaults, target: Target | None, on_bad_row: str) -> Source:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
 from airflow_provider_claid.api.client import ClaidClient
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidError, ClaidUnavailableError
 from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.generate import generate
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.storage_map import resolve
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.exceptions import ClaidPermissionError, airflow_errors
 from airflow_provider_claid.get_provider_info import get_provider_info
@@ -114,6 +117,7 @@ class ClaidHook(BaseHook):
         `message` and `record`, where it is written down. With `dag_id`, `run_id` and `task_id` it reads one task
         instance; with fewer it lists the whole folder, which needs the right to list. Costs nothing. Records in the
         task state store are seen in Airflow's own API alone, the items of a batch in its manifest; `item` is None.
+        Raises `ClaidUnavailableError` while the store fails, `ClaidConfigurationError` for what a person must mend.
         """
         with airflow_errors():
             uri = records_uri(records_path)
@@ -121,7 +125,8 @@ class ClaidHook(BaseHook):
                 raise no_place()
             named = dag_id is not None and run_id is not None and task_id is not None
             identity = Identity(str(dag_id), str(run_id), str(task_id), map_index) if named else None
-            found = submissions_in(uri, identity)
+            with _records_read(uri):
+                found = submissions_in(uri, identity)
             wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id}
             described = [each.describe() for each in sorted(found, key=lambda each: each.intent.at)]
             return [each for each in described if all(value in (None, each[name]) for name, value in wanted.items())]
@@ -141,12 +146,15 @@ class ClaidHook(BaseHook):
         return True, "Claid accepted the key."
 
     def account(self) -> Account:
-        """Look the connection up and check it; raises `ClaidConfigurationError`."""
+        """Look the connection up, check it, and make an HTTP client of it; raises `ClaidConfigurationError`."""
         with airflow_errors():
             connection = self._find(self.claid_conn_id)
             if connection is None:
                 raise self._missing()
-            return account_from(connection, pacing_dir(), self._find)
+            account = account_from(connection, pacing_dir(), self._find)
+            # Not kept, but what this host lets no client be made of is known before anything is paid.
+            ClaidClient(account.endpoint)
+            return account
 
     async def aaccount(self) -> Account:
         """Do what `account` does, without blocking the event loop."""
@@ -186,6 +194,18 @@ class ClaidHook(BaseHook):
             name: StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
             for name, field in fields.items()
         }
+
+
+@contextmanager
+def _records_read(uri: str) -> Iterator[None]:
+    """Turn what a store of records raises into an error that names the place and the remedy."""
+    try:
+        yield
+    except StoreBusyError as busy:
+        raise ClaidUnavailableError(f"The records in {uri} cannot be read now ({busy}): ask again later") from busy
+    except FileNotFoundError as cause:
+        accepted, fix = "the folder of the records, which is there", "Correct it, or create its bucket."
+        raise ClaidConfigurationError("records_path", uri, accepted, fix) from cause
 
 
 def pacing_dir() -> Path:

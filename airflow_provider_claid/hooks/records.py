@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -53,19 +55,21 @@ def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
     `ClaidConfigurationError` for a folder that cannot be used, `ClaidNotSentError` while the store fails. Blocks.
     """
     now, store = try_of(context), _state_store(context)
-    try:
+    with _told(now):
         if uri is not None:
-            return _begun_in_folder(uri, identity, now, store)
+            objects = _opened(uri)
+            return Begun(ObjectRecords(objects, identity.key()), _mark(objects, identity, now, store))
         if store is not None:
             return Begun(TaskStateRecords(store), begin_in_state(store, now))
-    except StoreBusyError as busy:
-        raise ClaidNotSentError(f"The records of this task cannot be used now: {busy}") from busy
-    except ClaidConfigurationError as fault:
-        # An earlier try may have paid, and what it wrote cannot be read.
-        fault.billed = "unknown" if now.number > 1 else fault.billed
-        raise
     _warn_unprotected()
     return Begun(None, Attempt(told=now))
+
+
+def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:
+    """Do what `begin` does for a batch, whose records are always objects."""
+    now = try_of(context)
+    with _told(now):
+        return _mark(objects, identity, now, _state_store(context))
 
 
 def records_of(uri: str, identity: Identity, attempt: int) -> Records:
@@ -77,6 +81,11 @@ def records_of(uri: str, identity: Identity, attempt: int) -> Records:
     objects = _opened(uri)
     require_mark(objects, identity.key(), attempt)
     return ObjectRecords(objects, identity.key())
+
+
+def recorded_in(uri: str, identity: Identity) -> Records:
+    """Open the records in which a trigger has written down what it paid for. Blocks."""
+    return ObjectRecords(_opened(uri), identity.key())
 
 
 def try_of(context: Any) -> Try:
@@ -94,11 +103,22 @@ def try_of(context: Any) -> Try:
     )
 
 
-def _begun_in_folder(uri: str, identity: Identity, now: Try, store: StateStore | None) -> Begun:
-    objects, key = _opened(uri), identity.key()
-    attempt = begin_marks(objects, key, now, told_to(store))
+def _mark(objects: Objects, identity: Identity, now: Try, store: StateStore | None) -> Attempt:
+    attempt = begin_marks(objects, identity.key(), now, told_to(store))
     tell(store, objects.uri)
-    return Begun(ObjectRecords(objects, key), attempt)
+    return attempt
+
+
+@contextmanager
+def _told(now: Try) -> Iterator[None]:
+    """Raise Claid's errors, which say that an earlier try may have been billed: what it wrote cannot be read."""
+    try:
+        yield
+    except StoreBusyError as busy:
+        raise ClaidNotSentError(f"The records of this task cannot be used now: {busy}") from busy
+    except ClaidConfigurationError as fault:
+        fault.billed = "unknown" if now.number > 1 else fault.billed
+        raise
 
 
 def _state_store(context: Any) -> StateStore | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.checks import OnFiltered, Target
 from airflow_provider_claid.delivery.stop import Stop
+from airflow_provider_claid.exceptions import airflow_errors
+from airflow_provider_claid.operators.afterwards import check_afterwards, drop_broken_label
 from airflow_provider_claid.operators.arguments import TEXTS, no_records, target_of
 from airflow_provider_claid.templating import is_native, render_text
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_claid.delivery.account import Account
     from airflow_provider_claid.delivery.identity import Identity
     from airflow_provider_claid.delivery.job import ImageJob
+    from airflow_provider_claid.delivery.records.attempts import Attempt
     from airflow_provider_claid.delivery.records.store import Records
     from airflow_provider_claid.hooks.order import Order
     from airflow_provider_claid.lineage import Delivery
@@ -58,7 +61,7 @@ class ClaidGenerateOperator(BaseOperator):
         S3 and Azure; other stores have none. Needs the right `s3:PutObjectTagging` (without it pictures are stored
         untagged, with a warning), and S3 charges about 0.01 USD a month for 10,000 tags.
     :param own_folder: add a folder of its own to `output_folder`, for each job: only then are pictures of a lost answer
-        found for certain, and not paid again.
+        found for certain, and not paid again. Needs records.
     :param reconcile_timeout: seconds for which the pictures of a lost answer are looked for in `output_folder`.
     """
 
@@ -108,20 +111,6 @@ class ClaidGenerateOperator(BaseOperator):
         self.reconcile_timeout = reconcile_timeout
         self._stop = Stop()
 
-    def render_template(
-        self,
-        content: Any,
-        context: Context,
-        jinja_env: jinja2.Environment | None = None,
-        seen_oids: set[int] | None = None,
-    ) -> Any:
-        """Render a template field; a text stays one where templates are native."""
-        if isinstance(content, str) and any(content is getattr(self, name, None) for name in TEXTS):
-            jinja_env = jinja_env or self.get_template_env()
-            if is_native(jinja_env):
-                return render_text(content, context, jinja_env)
-        return super().render_template(content, context, jinja_env, seen_oids)
-
     def on_kill(self) -> None:
         """Let no request leave any more. One that has left goes on: its answer is recorded if there is time."""
         self._stop.asked = True
@@ -132,20 +121,63 @@ class ClaidGenerateOperator(BaseOperator):
 
         return operator_lineage(self._delivery)
 
-    def _order_of(self, identity: Identity, epoch: int, request: GenerateRequest, filename: str | None = None) -> Order:
+    def render_template(
+        self,
+        content: Any,
+        context: Context,
+        jinja_env: jinja2.Environment | None = None,
+        seen_oids: set[int] | None = None,
+    ) -> Any:
+        """
+        Render a template field.
+
+        A task that comes back from its trigger delivers what was settled before it was paid for: a field that cannot
+        be rendered any more (its Variable is gone, say) stays as it is written, with a warning.
+        """
+        try:
+            return self._rendered(content, context, jinja_env, seen_oids)
+        except Exception as fault:
+            if not comes_back(context):
+                raise
+            log.warning("A template is not rendered again, nor needed: %s: %s", type(fault).__name__, fault)
+            return content
+
+    def _rendered(
+        self, content: Any, context: Context, jinja_env: jinja2.Environment | None, seen_oids: set[int] | None
+    ) -> Any:
+        """Render a template field; a text stays one where templates are native."""
+        if isinstance(content, str) and any(content is getattr(self, name, None) for name in TEXTS):
+            jinja_env = jinja_env or self.get_template_env()
+            if is_native(jinja_env):
+                return render_text(content, context, jinja_env)
+        return super().render_template(content, context, jinja_env, seen_oids)
+
+    @contextmanager
+    def _working(self, context: Context) -> Iterator[None]:
+        """Raise Airflow's errors, measure, and leave nothing behind that Airflow fails on once this has ended."""
+        try:
+            with airflow_errors(tags_of(context)):
+                yield
+        finally:
+            drop_broken_label(self, context)
+
+    def _order_of(self, identity: Identity, attempt: Attempt, request: GenerateRequest, **settled: Any) -> Order:
         from airflow_provider_claid.hooks.order import Order
 
         return Order(
             identity,
-            epoch,
+            attempt.generation,
             request,
             self.claid_conn_id,
-            self.storage_conn_id,
-            self.max_submissions,
-            self.reuse,
-            self.own_folder,
-            self.reconcile_timeout,
-            filename,
+            attempt=attempt.number,
+            storage_conn_id=self.storage_conn_id,
+            max_submissions=self.max_submissions,
+            reuse=self.reuse,
+            own_folder=self.own_folder,
+            reconcile_timeout=self.reconcile_timeout,
+            tags=identity.tags() if self.object_tags else {},
+            on_filtered=self.on_filtered,
+            **settled,
         )
 
     def _job_of(
@@ -158,7 +190,7 @@ class ClaidGenerateOperator(BaseOperator):
             order.request,
             name,
             target,
-            self._tags(order.identity),
+            order.tags,
             order.ledger(account, records) if records else None,
             order.search(),
             self._stop,
@@ -174,30 +206,28 @@ class ClaidGenerateOperator(BaseOperator):
         return records_uri(self.records_path)
 
     def _connected_target(self) -> Target | None:
-        """Return where pictures are copied to, its connection looked up."""
+        """Return where pictures are copied to, its connection looked up; opened, which proves what can be proven."""
+        from airflow_provider_claid.delivery.storage import open_folder
         from airflow_provider_claid.hooks.storage import storage_connection
 
         target = target_of(self)
-        if target is not None:
-            return replace(target, conn_id=storage_connection(target.conn_id, target.scheme))
-        if self.storage_conn_id:
-            storage_connection(self.storage_conn_id, "")
-        return None
+        if target is None:
+            if self.storage_conn_id:
+                storage_connection(self.storage_conn_id, "")
+            return None
+        target = replace(target, conn_id=storage_connection(target.conn_id, target.scheme))
+        open_folder(target)
+        return target
 
     def _require_records(self, *, kept: bool) -> None:
         if not kept and self.max_submissions > 1:
             raise no_records("max_submissions", str(self.max_submissions))
+        if not kept and self.own_folder:
+            # Without them nothing could say in which folder the pictures of a lost answer are.
+            raise no_records("own_folder", "True")
 
-    def _check_map_index(self, context: Context) -> None:
-        """Render what Airflow renders after execute: a fault in it then would fail, and retry, a paid task."""
-        template = getattr(self, "map_index_template", None)
-        if template is None:
-            return
-        try:
-            self.get_template_env().from_string(template).render(context)
-        except Exception as cause:
-            fix = f"It fails with {type(cause).__name__}: {cause}."
-            raise ClaidInputError("map_index_template", f"{template!r:.80}", "a template that renders", fix) from cause
+    def _check_afterwards(self, context: Context) -> None:
+        check_afterwards(self, context)
 
 
 def identity_of(context: Context) -> Identity:
@@ -208,9 +238,11 @@ def identity_of(context: Context) -> Identity:
     return Identity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
 
 
-def epoch_of(context: Context) -> int:
-    """Return the epoch of a task instance: retries keep it, clearing by a person raises it."""
-    return int(context["ti"].max_tries or 0)
+def comes_back(context: Context) -> bool:
+    """Tell whether a task instance comes back from its trigger, so that it does not begin but go on."""
+    ti: Any = context["ti"]
+    # Airflow 3 has it from the API server, 2.11 in the task instance itself.
+    return bool(getattr(getattr(ti, "_ti_context_from_server", None) or ti, "next_method", None))
 
 
 def tags_of(context: Context) -> dict[str, str]:

@@ -21,7 +21,7 @@ from airflow_provider_claid.operators.arguments import (
     settle,
     target_of,
 )
-from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_of, identity_of, tags_of
+from airflow_provider_claid.operators.base import ClaidGenerateOperator, identity_of, tags_of
 
 if TYPE_CHECKING:
     import jinja2
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from airflow_provider_claid.delivery.batch.progress import Snapshot
     from airflow_provider_claid.delivery.batch.run import Batch
     from airflow_provider_claid.delivery.checks import Target
+    from airflow_provider_claid.delivery.identity import Identity
     from airflow_provider_claid.delivery.job import ImageJob
     from airflow_provider_claid.delivery.prompts.source import Item
+    from airflow_provider_claid.delivery.records.attempts import Attempt
     from airflow_provider_claid.pacing.schedule import Pace
 
 log = logging.getLogger(__name__)
@@ -123,7 +125,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.lineage import announce, batch_delivery
 
-        with airflow_errors(tags_of(context)), self._batch(context) as batch:
+        with self._working(context), self._batch(context) as batch:
             # Airflow makes links when a task has ended; this one is wanted while it runs.
             context["ti"].xcom_push(key=MANIFEST_LINK_KEY, value=browser_address(batch.manifest.uri))
             try:
@@ -139,28 +141,32 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
     @contextmanager
     def _batch(self, context: Context) -> Iterator[Batch]:
         """Check everything, and open what the batch reads and writes."""
+        from airflow_provider_claid.delivery.batch.fence import Fence
         from airflow_provider_claid.delivery.batch.rules import Allowance
         from airflow_provider_claid.delivery.batch.run import Batch
         from airflow_provider_claid.delivery.storage import open_folder
-        from airflow_provider_claid.hooks.batch import places_of, prompts_of
+        from airflow_provider_claid.hooks.batch import places_of, prompts_of, records_place
         from airflow_provider_claid.hooks.claid import ClaidHook
+        from airflow_provider_claid.hooks.records import begin_batch
 
         settle(self)
         require_place(self)
-        self._check_map_index(context)
         identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)
-        key = identity.key() if self.reuse else f"{identity.key()}-{epoch_of(context)}"
-        places = places_of(key, self._records_uri(), target, self.manifest_path)
+        place = records_place(self._records_uri(), target)
+        attempt = begin_batch(context, place.objects, identity)
+        self._check_afterwards(context)
+        key = identity.key() if self.reuse else f"{identity.key()}-{attempt.generation}"
+        fence = Fence(place.objects, identity.key(), attempt.number)
+        places = places_of(key, fence, place, target, self.manifest_path)
         account, allowance = ClaidHook(self.claid_conn_id).account(), Allowance(max_failed_of(self))
         with prompts_of(self.prompts, defaults_of(self), target, self.on_bad_row) as source:
             scan = source.scan(deduplicate=self.deduplicate)
-            # First, as the records may be below it, which make no more than one folder.
             folder = open_folder(target, self._tags(identity)) if target else None
-            journal, manifest = places.opened(source, scan, self.claid_conn_id, account)
+            journal, manifest = places.opened(scan, self.claid_conn_id, account)
             try:
                 yield Batch(
                     items=source,
-                    job_of=partial(self._item_job, context, account, journal, target),
+                    job_of=partial(self._item_job, identity, attempt, account, journal, target),
                     folder=folder,
                     pace=account.pace,
                     journal=journal,
@@ -177,11 +183,17 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
                 manifest.close()
 
     def _item_job(
-        self, context: Context, account: Account, journal: Journal, target: Target | None, item: Item
+        self,
+        batch: Identity,
+        attempt: Attempt,
+        account: Account,
+        journal: Journal,
+        target: Target | None,
+        item: Item,
     ) -> ImageJob:
-        identity = replace(identity_of(context), item=item.index)
+        identity = replace(batch, item=item.index)
         name = check_name(item.id, "id") if item.id else identity.key()
-        order, is_new = self._order_of(identity, epoch_of(context), item.request), not journal.known(item.index)
+        order, is_new = self._order_of(identity, attempt, item.request), not journal.known(item.index)
         return self._job_of(order, account, journal.records(item.index), name, target, first_try=is_new)
 
 

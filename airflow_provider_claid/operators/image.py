@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 
-from airflow_provider_claid.delivery.checks import Target
+from airflow_provider_claid.api.errors import ClaidError, ClaidUndeliveredError
 from airflow_provider_claid.exceptions import airflow_errors, revived
 from airflow_provider_claid.links.claid import RESULT_KEY, ClaidPictureLink
 from airflow_provider_claid.operators.arguments import (
@@ -21,14 +23,16 @@ from airflow_provider_claid.operators.arguments import (
     no_records,
     request_of,
     settle,
-    target_of,
 )
-from airflow_provider_claid.operators.base import ClaidGenerateOperator, epoch_of, identity_of, tags_of
+from airflow_provider_claid.operators.base import ClaidGenerateOperator, identity_of
+from airflow_provider_claid.operators.mapping import require_own_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from airflow_provider_claid.delivery.job import ImageJob, JobResult
+    from airflow_provider_claid.delivery.account import Account
+    from airflow_provider_claid.delivery.job import ImageJob, JobResult, Picture
+    from airflow_provider_claid.delivery.records.store import Records
     from airflow_provider_claid.hooks.order import Order
 
 log = logging.getLogger(__name__)
@@ -57,7 +61,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
 
     :param prompt: the text, 3 to 1024 characters (templated).
     :param filename: what the copies are called; `-1.png`, `-2.png` … are added (templated). Default: the job key.
-        Mapped tasks need names that differ, `{{ ti.map_index }}` say: an equal name is overwritten.
+        Mapped tasks need names that differ, `{{ ti.map_index }}` say: one that several share is refused.
     :param deferrable: pay in the triggerer, without a worker slot while the request waits for its turn and its answer;
         the pictures are copied on a worker. Needs a `records_path`. None follows `[operators] default_deferrable`, and
         runs on the worker where there are no records.
@@ -65,6 +69,8 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
 
     template_fields: Sequence[str] = ("prompt", "filename", *ClaidGenerateOperator.template_fields)
     operator_extra_links: Sequence[BaseOperatorLink] = (ClaidPictureLink(),)
+    _is_named = False
+    """Whether the file name is data, not an argument."""
 
     def __init__(
         self, *, prompt: str, filename: str | None = None, deferrable: bool | None = None, **kwargs: Any
@@ -82,28 +88,53 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         """Pay for the pictures once, bring them to where they last, and return their URIs; or defer to do so."""
         from airflow_provider_claid.delivery.job import run
 
-        with airflow_errors(tags_of(context)):
-            order, records = self._order(context), self._records_uri()
-            if self._defers(records):
-                self._defer(order, str(records))
-            return self._deliver(context, self._job(context, order, records), run)
+        with self._working(context):
+            settled = self._settled(context)
+            if settled.deferred_to:
+                self._defer(settled.order, settled.deferred_to)
+            uris = self._deliver(context, self._job(context, settled), settled.order, run)
+        return _handed_on(uris)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[str]:
         """Take the answer that the trigger has recorded and bring the pictures to where they last; pays for nothing."""
         from airflow_provider_claid.delivery.job import collect
+        from airflow_provider_claid.hooks.records import recorded_in
 
-        with airflow_errors(tags_of(context)):
+        with self._working(context):
             if event["status"] != "paid":
                 raise revived(event["error"])
-            job = self._job(context, self._order(context), self._records_uri())
-            return self._deliver(context, job, partial(collect, event=event))
+            with note_paid(event):
+                order = _order_in(event)
+                account, records = order.keyless_account(), recorded_in(event["records_path"], order.identity)
+                job = self._job_of(order, account, records, order.name, order.target)
+                uris = self._deliver(context, job, order, partial(collect, event=event))
+        return _handed_on(uris)
 
-    def _order(self, context: Context) -> Order:
-        self._check_map_index(context)
+    def _settled(self, context: Context) -> Settled:
+        """
+        Resolve and check all that paying and delivering need, in every mode, before a request can leave.
+
+        That is: the records, the arguments, what Airflow does after `execute`, the Claid connection and the HTTP
+        client, and the target, which is opened. What is settled here is not looked at again once it is paid for.
+        """
+        from airflow_provider_claid.hooks.claid import ClaidHook
+        from airflow_provider_claid.hooks.records import begin
+
         settle(self)
-        target_of(self)
+        identity, place = identity_of(context), self._records_uri()
+        begun = begin(context, place, identity)
+        self._require_records(kept=begun.records is not None)
+        self._check_afterwards(context)
+        if not self._is_named:
+            require_own_name(self, context)
         request = request_of({name: getattr(self, name) for name in STAND_INS})
-        return self._order_of(identity_of(context), epoch_of(context), request, self.filename)
+        account, target = ClaidHook(self.claid_conn_id).account(), self._connected_target()
+        name = name_of(self, identity.key(), target)
+        if target is None and not request.output:
+            log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
+        endpoint = {"base_url": account.endpoint.base_url, "timeout": account.endpoint.timeout}
+        order = self._order_of(identity, begun.attempt, request, name=name, target=target, **endpoint)
+        return Settled(order, account, begun.records, place if self._defers(place) else None)
 
     def _defers(self, records: str | None) -> bool:
         wanted = self.deferrable
@@ -116,38 +147,27 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         return bool(wanted and records)
 
     def _defer(self, order: Order, records: str) -> NoReturn:
-        from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.triggers.generate import GRACE, ClaidGenerateTrigger
 
-        account = ClaidHook(self.claid_conn_id).account()
         wait = self.execution_timeout or LONGEST_WAIT
         deadline = time.time() + wait.total_seconds()
         self.defer(
             trigger=ClaidGenerateTrigger(order=order.to_json(), records_path=records, deadline=deadline),
             method_name="execute_complete",
             # Airflow's own timeout only catches a trigger that is not heard of any more.
-            timeout=wait + timedelta(seconds=account.endpoint.timeout + self.reconcile_timeout + GRACE),
+            timeout=wait + timedelta(seconds=order.timeout + order.reconcile_timeout + GRACE),
         )
 
-    def _job(self, context: Context, order: Order, records: str | None) -> ImageJob:
-        from airflow_provider_claid.hooks.claid import ClaidHook
-        from airflow_provider_claid.hooks.records import records_of
-
-        target, ti = self._connected_target(), context["ti"]
-        name = name_of(self, order.identity.key(), target)
-        if target is None and not self.output_folder:
-            log.warning("Neither save_to nor output_folder: the addresses of these pictures die in 24 hours.")
-        account = ClaidHook(self.claid_conn_id).account()
-        kept = records_of(records, order.identity, context)
-        self._require_records(kept=kept is not None)
+    def _job(self, context: Context, settled: Settled) -> ImageJob:
+        ti, order = context["ti"], settled.order
         return self._job_of(
             order,
-            account,
-            kept,
-            name,
-            target,
+            settled.account,
+            settled.records,
+            order.name,
+            order.target,
             patience=self._patience(ti),
-            first_try=ti.try_number == 1 and ti.max_tries == self.retries,
+            first_try=order.attempt == 1,
         )
 
     def _patience(self, ti: Any) -> float:
@@ -161,23 +181,72 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         return PATIENCE if isinstance(self.retry_policy, ClaidRetryPolicy) else LONGEST_PAUSE
 
     def _deliver(
-        self, context: Context, job: ImageJob, work: Callable[[ImageJob], Coroutine[Any, Any, JobResult]]
+        self,
+        context: Context,
+        job: ImageJob,
+        order: Order,
+        work: Callable[[ImageJob], Coroutine[Any, Any, JobResult]],
     ) -> list[str]:
+        """Return the URIs to hand on; none where `on_filtered` skips them all."""
         from airflow_provider_claid.delivery import sync
         from airflow_provider_claid.delivery.job import deliverable
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.lineage import announce, delivery_of
 
         result = sync.run(work(job))
-        self._hand_over(context, result, job.target)
-        uris = deliverable(result, self.on_filtered)
-        self._delivery = delivery_of(result, uris, job.request.input)
-        announce(context, self.outlets, ClaidHook(self.claid_conn_id), self._delivery)
+        self._hand_over(context, result, order)
+        if order.on_filtered == "skip" and result.pictures and all(map(_is_black, result.pictures)):
+            return []
+        uris = deliverable(result, order.on_filtered)
+        self._delivery = delivery_of(result, uris, order.request.input)
+        announce(context, self.outlets, ClaidHook(order.claid_conn_id), self._delivery)
         return uris
 
-    def _hand_over(self, context: Context, result: JobResult, target: Target | None) -> None:
-        value = result.to_json() | {"storage_conn_id": target.conn_id if target else self.storage_conn_id}
+    def _hand_over(self, context: Context, result: JobResult, order: Order) -> None:
+        conn_id = order.target.conn_id if order.target else order.storage_conn_id
         for number, picture in enumerate(result.pictures, 1):
             log.info("Picture %d: %s", number, picture.error or picture.uri)
         log.info("Request %s: %d credits, %d pictures.", result.request_id, result.credits, len(result.pictures))
-        context["ti"].xcom_push(key=RESULT_KEY, value=value)
+        context["ti"].xcom_push(key=RESULT_KEY, value=result.to_json() | {"storage_conn_id": conn_id})
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a task has resolved and checked before it may pay; `deferred_to` are the records of one that defers."""
+
+    order: Order
+    account: Account
+    records: Records | None
+    deferred_to: str | None
+
+
+@contextmanager
+def note_paid(event: Mapping[str, Any]) -> Iterator[None]:
+    """Have every error say that it was billed: the trigger has paid, as its event tells."""
+    try:
+        yield
+    except ClaidError as error:
+        if error.billed == "no":
+            error.billed = "yes"
+        raise
+
+
+def _is_black(picture: Picture) -> bool:
+    return bool(picture.filtered) and not picture.error
+
+
+def _order_in(event: Mapping[str, Any]) -> Order:
+    from airflow_provider_claid.hooks.order import Order
+
+    try:
+        return Order.from_json(event["order"])
+    except (KeyError, ValueError) as fault:
+        message = f"The event of the trigger is of another version of this provider ({fault}); a retry reads the record"
+        raise ClaidUndeliveredError(message, billed="yes") from fault
+
+
+def _handed_on(uris: list[str]) -> list[str]:
+    """Return the URIs, or have Airflow skip the task, and what is downstream of it, where there are none."""
+    if not uris:
+        raise AirflowSkipException("Claid's content filter made every image black, and on_filtered is 'skip'.")
+    return uris

@@ -13,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_claid.api.bill import current_bill
 from airflow_provider_claid.api.errors import ClaidError, ClaidLostAnswerError, ClaidNotSentError
 from airflow_provider_claid.delivery.stop import Stop
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.exceptions import described
 from airflow_provider_claid.metrics import measured
@@ -33,6 +34,9 @@ GRACE = 180.0
 
 GLANCE = 0.05
 
+PATH = "airflow_provider_claid.triggers.claid.ClaidGenerateTrigger"
+"""By what path a stored trigger is found: the documented one, which stays when this module moves."""
+
 
 class ClaidGenerateTrigger(BaseTrigger):
     """
@@ -46,25 +50,34 @@ class ClaidGenerateTrigger(BaseTrigger):
     :param deadline: Unix time in seconds from which on nothing may leave any more; absolute, so that a restart does
         not extend it. A request that has left is waited for.
 
-    Its one event is `{"status": "paid", "number": 1, "times": 1, "reused": false}`, `number` being that of the record
-    with Claid's answer, or `{"status": "failed", "error": {...}}`. `answer` is in it only if it could not be recorded,
-    `filename` only if the order has one.
+    Its one event is `{"status": "paid", "number": 1, "times": 1, "reused": false, "order": {...}, "records_path": …}`,
+    `number` being that of the record with Claid's answer, or `{"status": "failed", "error": {...}}`. `answer` is in it
+    only if it could not be recorded. The order comes along because the task that goes on knows of nothing else.
     """
 
-    def __init__(self, *, order: Mapping[str, Any], records_path: str, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        order: Mapping[str, Any] | None = None,
+        records_path: str = "",
+        deadline: float | None = None,
+        **unknown: Any,
+    ) -> None:
         super().__init__()
-        # Nothing is checked here: an error, in a triggerer of another version, would stop the triggerer.
-        self.order = order
+        # Nothing is checked here: a trigger that another version has stored fails by its event, which says why.
+        self.order = order or {}
         self.records_path = records_path
         self.deadline = deadline
+        self._unknown = unknown
         self._stop = Stop()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, plain JSON."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
+        """Return the class path, the documented one, and the arguments, plain JSON."""
+        return PATH, {
             "order": dict(self.order),
             "records_path": self.records_path,
             "deadline": self.deadline,
+            **self._unknown,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -82,9 +95,14 @@ class ClaidGenerateTrigger(BaseTrigger):
 
     async def _event(self) -> dict[str, Any]:
         paid = await self._shielded()
-        event = {"status": "paid", "number": paid.number, "times": paid.times, "reused": paid.reused}
-        if filename := self.order.get("filename"):
-            event["filename"] = filename
+        event = {
+            "status": "paid",
+            "number": paid.number,
+            "times": paid.times,
+            "reused": paid.reused,
+            "order": dict(self.order),
+            "records_path": self.records_path,
+        }
         return event if paid.unkept is None else event | {"answer": paid.unkept.to_json()}
 
     async def _shielded(self) -> Paid:
@@ -122,22 +140,35 @@ class ClaidGenerateTrigger(BaseTrigger):
         await asyncio.wait([work], timeout=GLANCE * 100)
 
     async def _pay(self) -> Paid:
-        order, records, account = await in_thread(self._opened)
+        try:
+            order, records, account = await in_thread(self._opened)
+        except StoreBusyError as busy:
+            raise ClaidNotSentError(f"The records of this task cannot be used now: {busy}") from busy
         # What it imports is loaded by now, in that thread.
         from airflow_provider_claid.delivery.payment import pay
 
-        return await pay(account, order.ledger(account, records), search=order.search(), stop=self._stop)
+        ledger, first_try = order.ledger(account, records), order.attempt == 1
+        return await pay(account, ledger, search=order.search(), stop=self._stop, first_try=first_try)
 
     def _opened(self) -> tuple[Order, Records, Account]:
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.hooks.order import Order
-        from airflow_provider_claid.hooks.records import no_place, records_of
+        from airflow_provider_claid.hooks.records import records_of
 
-        order = Order.from_json(**self.order)
-        records = records_of(self.records_path, order.identity)
-        if records is None:
-            raise no_place()
+        try:
+            order = Order.from_json(self.order)
+        except ValueError as fault:
+            raise self._of_another_version(str(fault)) from fault
+        if self._unknown:
+            raise self._of_another_version(f"unknown arguments: {', '.join(sorted(self._unknown))}")
+        records = records_of(self.records_path, order.identity, order.attempt)
         return order, records, ClaidHook(order.claid_conn_id).account()
+
+    @staticmethod
+    def _of_another_version(fault: str) -> ClaidError:
+        # It may have paid when it ran there; what a retry may do is decided by the records.
+        message = f"This trigger was stored by another version of this provider ({fault}); a retry reads the records"
+        return ClaidLostAnswerError(message, billed="unknown")
 
     def _left(self) -> float | None:
         return None if self.deadline is None else max(0.0, self.deadline - time.time())

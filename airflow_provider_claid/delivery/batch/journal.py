@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.backoff import persistent
@@ -233,9 +234,11 @@ class ItemRecords:
         known = self._journal.known(self._item)
         return next((each.where for each in known if each.number == number), self._journal.where())
 
-    def others(self) -> Iterator[Submission] | None:
-        """What other jobs put into the same folder is not known here."""  # noqa: D401
-        return None
+    def note(self, number: int, value: Mapping[str, Any]) -> None:
+        """Keep nothing: what was brought where is in the manifest."""
+
+    def noted(self, number: int) -> Mapping[str, Any] | None:
+        """Return nothing."""
 
 
 def reserve(objects: Objects, name: str, fingerprint: str, total: int) -> None:

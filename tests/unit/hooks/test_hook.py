@@ -157,3 +157,21 @@ def test_awaited_in_a_forked_child_it_works_as_in_the_parent(sandbox):
             os._exit(failed)
     assert os.waitpid(child, 0)[1] == 0
     assert sandbox.report()["totals"]["posts"] == 2
+
+
+def test_a_store_of_records_that_fails_is_named_and_may_be_asked_again(monkeypatch, tmp_path):
+    (tmp_path / "records" / "0000").mkdir(parents=True)
+    (tmp_path / "records" / "0000" / "1.intent").write_bytes(b"{}")
+
+    def fails(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", fails)
+    with pytest.raises(exceptions.ClaidUnavailableError, match=f"{tmp_path}/records/.*cannot be read now") as caught:
+        ClaidHook().submissions(records_path=f"file://{tmp_path}/records/")
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_a_bucket_of_records_that_is_not_there_is_named(bucket):
+    with pytest.raises(exceptions.ClaidConfigurationError, match="s3://no-such-bucket/records/"):
+        ClaidHook().submissions(records_path="s3://my_aws@no-such-bucket/records/")

@@ -63,16 +63,39 @@ def outcomes(records):
 
 def test_it_tells_of_what_it_paid_in_one_small_event(sandbox, records):
     (event,) = run(trigger(records))
-    assert event == {"status": "paid", "number": 1, "times": 1, "reused": False}
+    paid = {"status": "paid", "number": 1, "times": 1, "reused": False}
+    assert event == paid | {"order": order().to_json(), "records_path": records}
     assert (posts(sandbox), outcomes(records)) == (1, ["done"])
 
 
 def test_it_is_written_down_as_plain_json_without_the_key(records):
     path, arguments = trigger(records, deadline=12.5).serialize()
-    assert path == "airflow_provider_claid.triggers.generate.ClaidGenerateTrigger"
+    assert path == "airflow_provider_claid.triggers.claid.ClaidGenerateTrigger"
     copy = ClaidGenerateTrigger(**json.loads(json.dumps(arguments)))
     assert copy.serialize() == (path, arguments)
     assert KEY not in json.dumps(arguments)
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        ({"colour": "red"}, "unknown arguments: colour"),
+        ({"order": None}, "KeyError: 'identity'"),
+        ({"order": {**order().to_json(), "colour": "red"}}, "colour"),
+        ({"order": {name: value for name, value in order().to_json().items() if name != "epoch"}}, "epoch"),
+        ({"order": {**order().to_json(), "request": {"input": ""}}}, "ValidationError"),
+        ({"order": {**order().to_json(), "target": {"uri": "s3://b/"}}}, "scheme"),
+        ({"order": "text"}, "TypeError"),
+    ],
+)
+def test_one_that_another_version_stored_says_so_and_a_retry_reads_the_records(sandbox, records, stored, says):
+    each = ClaidGenerateTrigger(**{**trigger(records).serialize()[1], **stored})
+    (event,) = run(each)
+    error = event["error"]
+    assert (event["status"], error["kind"], error["billed"]) == ("failed", "ClaidLostAnswerError", "unknown")
+    assert "another version of this provider" in error["message"]
+    assert says in error["message"]
+    assert posts(sandbox) == 0
 
 
 def test_run_again_it_pays_nothing(sandbox, records):

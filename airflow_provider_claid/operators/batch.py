@@ -166,7 +166,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
             try:
                 yield Batch(
                     items=source,
-                    job_of=partial(self._item_job, identity, attempt, account, journal, target),
+                    job_of=partial(self._item_job, (identity, attempt), account, journal, target),
                     folder=folder,
                     pace=account.pace,
                     journal=journal,
@@ -184,14 +184,13 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
 
     def _item_job(
         self,
-        batch: Identity,
-        attempt: Attempt,
+        begun: tuple[Identity, Attempt],
         account: Account,
         journal: Journal,
         target: Target | None,
         item: Item,
     ) -> ImageJob:
-        identity = replace(batch, item=item.index)
+        identity, attempt = replace(begun[0], item=item.index), begun[1]
         name = check_name(item.id, "id") if item.id else identity.key()
         order, is_new = self._order_of(identity, attempt, item.request), not journal.known(item.index)
         return self._job_of(order, account, journal.records(item.index), name, target, first_try=is_new)

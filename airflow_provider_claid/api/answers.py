@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -117,7 +118,7 @@ def failure(
         status=reply.status if reply else None,
         body=body,
         request_id=_request_id(headers),
-        retry_after=parse_retry_after(headers.get("retry-after")),
+        retry_after=parse_retry_after(headers.get("retry-after"), time.time()),
         rate_headers=_rate_headers(headers),
     )
 

@@ -201,11 +201,7 @@ class ClaidClient:
         )
         async with sending(request) as response:
             arriving = departure.arriving = _Arriving(response.status_code, _headers(response))
-            async for chunk in response.aiter_raw():
-                arriving.body += chunk
-                if len(arriving.body) > MAX_ANSWER_BYTES:
-                    return arriving.reply(complete=False)
-            return arriving.reply(complete=True)
+            return arriving.reply(complete=await _read(response, arriving.body))
 
     def _silence(self, cause: BaseException, *, sent: bool) -> ClaidError:
         if not sent and (misconfigured := misconfiguration(cause, self.endpoint.base_url)):
@@ -260,3 +256,12 @@ async def sending(request: httpx.Request) -> AsyncIterator[httpx.Response]:
 
 def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
+
+
+async def _read(response: httpx.Response, body: bytearray) -> bool:
+    """Read as much as is accepted of an answer, as it was sent; return whether that is all."""
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            return False
+    return True

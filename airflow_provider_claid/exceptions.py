@@ -14,6 +14,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_claid.api import errors
+from airflow_provider_claid.api.bill import current_bill
 from airflow_provider_claid.api.errors import ClaidError
 from airflow_provider_claid.metrics import measured
 
@@ -132,6 +133,8 @@ def airflow_errors(tags: Mapping[str, str] | None = None) -> Iterator[None]:
     """
     Turn the errors of the core, raised inside, into those of this module, with all they carry.
 
+    An error that says "not billed" of itself, and strikes after something was paid for the same work, now or in an
+    earlier attempt as the open bill knows, says what that was, with its request id; it keeps its kind.
     Any other exception that leaves after a request may have been billed (an execution timeout, an interrupt, a failing
     XCom) becomes an error that Airflow does not retry, unless what is recorded protects a retry: one place decides it,
     for the hook and the operators alike. Metrics of the requests made inside get the `tags`.
@@ -140,6 +143,7 @@ def airflow_errors(tags: Mapping[str, str] | None = None) -> Iterator[None]:
         try:
             yield
         except ClaidError as error:
+            bill.correct(error)
             raise _face_of(error) from error.__cause__
         except GeneratorExit:
             raise
@@ -152,9 +156,10 @@ def airflow_errors(tags: Mapping[str, str] | None = None) -> Iterator[None]:
 
 
 def described(error: ClaidError) -> dict[str, Any]:
-    """Return an error as plain JSON, for a trigger's event."""
+    """Return an error as plain JSON, for a trigger's event; with what the open bill knows of the money."""
+    current_bill().correct(error)
     return {
-        "kind": type(error).__name__,
+        "kind": (_face_for(type(error)) or type(error)).__name__,
         "message": error.message,
         "billed": error.billed,
         "status": error.status,
@@ -165,13 +170,18 @@ def described(error: ClaidError) -> dict[str, Any]:
 
 
 def revived(description: Mapping[str, Any]) -> ClaidError:
-    """Return the error of this module that `described` wrote down."""
-    face: type[ClaidError] = next(face for face in _FACES.values() if face.__name__ == description["kind"])
+    """Return the error of this module that `described` wrote down; a kind that is not known here is the base."""
+    faces = (face for face in _FACES.values() if face.__name__ == description["kind"])
+    face: type[ClaidError] = next(faces, ClaidError)
     error = face.__new__(face, description["message"])
     facts = {name: description[name] for name in ("billed", "status", "request_id", "retry_after")}
     ClaidError.__init__(error, description["message"], **facts)
     error.__dict__["field"] = description["field"]
     return error
+
+
+def _face_for(kind: type[ClaidError]) -> type[ClaidError] | None:
+    return next((_FACES[each] for each in kind.__mro__ if each in _FACES), None)
 
 
 def _face_of(error: ClaidError) -> ClaidError:

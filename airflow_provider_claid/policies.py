@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
 
 from airflow_provider_claid.api.errors import ClaidError
+from airflow_provider_claid.api.retry_after import bounded
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -21,9 +22,9 @@ class ClaidRetryPolicy(RetryPolicy):
     Retry what costs nothing, when the server says, and nothing else; for `retry_policy=` of any task that uses Claid.
 
     A request that was refused by the rate limit, did not leave, or is paid and recorded but not delivered is retried,
-    after the time that the server asked for or else the task's `retry_delay`; the wait holds no worker slot. What
-    cannot be mended, or may have been billed, fails at once. Other exceptions go by the task's own settings. It never
-    retries more often than `retries` says.
+    after the time that the server asked for, at most an hour, or else the task's `retry_delay`; the wait holds no
+    worker slot. What cannot be mended, or may have been billed, fails at once. Other exceptions go by the task's own
+    settings. It never retries more often than `retries` says.
 
     Below Airflow 3.3 there are no policies: the same exceptions are retried by their type, after `retry_delay`.
     """
@@ -37,5 +38,6 @@ class ClaidRetryPolicy(RetryPolicy):
         reason = f"{type(exception).__name__}: billed {exception.billed}"
         if not exception.retryable:
             return RetryDecision.fail(reason)
-        wait = None if exception.retry_after is None else timedelta(seconds=exception.retry_after)
+        seconds = bounded(exception.retry_after)
+        wait = None if seconds is None else timedelta(seconds=seconds)
         return RetryDecision.retry(wait, reason)

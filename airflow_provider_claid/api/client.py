@@ -1,5 +1,5 @@
 """
-The HTTP client of Claid's API: the only module that imports httpx, and the only one that sends a billed POST.
+The HTTP client of Claid's API: the only module that sends a billed POST, and with `api.transport` that imports httpx.
 
 It sends each request once. Whether one may be sent again is decided above, by the class of the error
 (`api.outcome`). Whether a byte left is read from httpx's trace events, never from the exception type: `ReadError`
@@ -9,10 +9,9 @@ looks the same before and after.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpx
@@ -27,16 +26,13 @@ from airflow_provider_claid.api.answers import (
     unavailable,
 )
 from airflow_provider_claid.api.bill import Item, current_bill
+from airflow_provider_claid.api.codings import CodingError, codings, unpacked
 from airflow_provider_claid.api.endpoint import Endpoint
-from airflow_provider_claid.api.errors import (
-    ClaidConfigurationError,
-    ClaidError,
-    ClaidRateLimitError,
-    ClaidUnknownOutcomeError,
-)
+from airflow_provider_claid.api.errors import ClaidError, ClaidRateLimitError, ClaidUnknownOutcomeError
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE, GenerateRequest, Storage
 from airflow_provider_claid.api.outcome import of_silence
 from airflow_provider_claid.api.redaction import mask_in_library_logs, without
+from airflow_provider_claid.api.transport import build_client, misconfiguration, settings
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
@@ -79,7 +75,7 @@ class _Departure:
         self._deadline = deadline
         self._patience = patience
         self.sent = False
-        self.reply: Reply | None = None
+        self.arriving: _Arriving | None = None
         self.held_back: BaseException | None = None
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
@@ -102,10 +98,35 @@ class _Departure:
         self._deadline.reschedule(asyncio.get_running_loop().time() + self._patience)
 
 
+@dataclass
+class _Arriving:
+    """An answer that is on its way: its head, and its body as far as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytearray = field(default_factory=bytearray)
+
+    def reply(self, *, complete: bool) -> Reply:
+        """Return it as it stands. A body that was packed unasked is unpacked, or left as it is with the reason."""
+        raw, coding = bytes(self.body), self.headers.get("content-encoding", "")
+        if not codings(coding):
+            return Reply(self.status, self.headers, raw, complete)
+        try:
+            raw, whole = unpacked(raw, coding, MAX_ANSWER_BYTES)
+        except CodingError as fault:
+            return Reply(self.status, self.headers, raw, complete, fault=f"it came with {fault}")
+        return Reply(self.status, self.headers, raw, complete and whole)
+
+
 class ClaidClient:
-    """A Claid API with one key. Cheap to make: the connections belong to the process and the running event loop."""
+    """
+    A Claid API with one key. Cheap to make: the connections belong to the process and the running event loop.
+
+    Raises `ClaidConfigurationError` where the environment of this host lets no HTTP client be made.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
+        require_http()
         self.endpoint = endpoint
         mask_in_library_logs(endpoint.api_key)
 
@@ -119,14 +140,14 @@ class ClaidClient:
         item = current_bill().add()
         body = request.model_dump_json(exclude_none=True).encode()
         try:
-            answer = read_generation(
-                await self._exchange("POST", "/v1/image/generate", gate, body, item), self.endpoint
-            )
+            reply = await self._exchange("POST", "/v1/image/generate", gate, body, item)
+            answer = read_generation(reply, self.endpoint, request)
         except ClaidError as error:
-            item.billed = error.billed
+            item.billed, item.request_id = error.billed, error.request_id
             item.refused = isinstance(error, ClaidRateLimitError)
             raise
         addresses = [image.uri for image in answer.response.output or ()]
+        item.request_id = answer.request_id
         item.receipt = f"Request {answer.request_id} made {addresses}."
         item.pictures = len(addresses)
         item.credits = item.pictures * CREDITS_PER_IMAGE
@@ -161,8 +182,8 @@ class ClaidClient:
             if error is departure.held_back:
                 raise
             cause = error
-        if departure.reply is not None:
-            return departure.reply
+        if departure.arriving is not None:
+            return departure.arriving.reply(complete=False)
         # Outside the except block, so that a cause which quotes the key is in no chain.
         raise self._silence(cause, sent=departure.sent) from without(cause, self.endpoint.api_key)
 
@@ -179,12 +200,11 @@ class ClaidClient:
             extensions={"trace": departure},
         )
         async with sending(request) as response:
-            status, fields = response.status_code, _headers(response)
-            departure.reply = Reply(status, fields, complete=False)
-            return Reply(status, fields, await _read(response))
+            arriving = departure.arriving = _Arriving(response.status_code, _headers(response))
+            return arriving.reply(complete=await _read(response, arriving.body))
 
     def _silence(self, cause: BaseException, *, sent: bool) -> ClaidError:
-        if not sent and (misconfigured := _misconfiguration(cause, self.endpoint)):
+        if not sent and (misconfigured := misconfiguration(cause, self.endpoint.base_url)):
             return misconfigured
         return failure(of_silence(sent=sent), self.endpoint, cause=cause)
 
@@ -195,23 +215,13 @@ async def close() -> None:
         await client.aclose()
 
 
-def _misconfiguration(cause: BaseException, endpoint: Endpoint) -> ClaidConfigurationError | None:
-    """Find the causes that no retry can mend: a broken address or a certificate that does not verify."""
-    if isinstance(cause, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError):
-        return ClaidConfigurationError(
-            "host", endpoint.base_url, "the address of Claid's API", "Empty it for the default."
-        )
-    link: BaseException | None = cause
-    while link is not None:
-        if isinstance(link, ssl.SSLCertVerificationError):
-            return ClaidConfigurationError(
-                "host",
-                f"{endpoint.base_url}, whose certificate does not verify ({link.verify_message})",
-                "a host with a certificate that this machine trusts",
-                "Check the host, or set SSL_CERT_FILE to your company's certificates.",
-            )
-        link = link.__cause__ or link.__context__
-    return None
+def require_http() -> None:
+    """
+    Prove that an HTTP client can be made here; raises `ClaidConfigurationError` that names the environment variable.
+
+    Sends nothing, costs nothing, needs no event loop; the first call of a process reads the certificates (about 20 ms).
+    """
+    settings()
 
 
 _clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
@@ -224,12 +234,8 @@ def http() -> httpx.AsyncClient:
         # list() copies in one step: other threads add theirs meanwhile.
         for ended in [each for each in list(_clients) if each.is_closed()]:
             _clients.pop(ended, None)
-        _clients[loop] = httpx.AsyncClient(
-            # None: a server on this machine is never reached through a proxy.
-            mounts={"http://": None},
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE),
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-        )
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE)
+        _clients[loop] = build_client(limits)
     return _clients[loop]
 
 
@@ -252,10 +258,10 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-async def _read(response: httpx.Response) -> bytes:
-    raw = bytearray()
-    async for chunk in response.aiter_bytes():
-        raw += chunk
-        if len(raw) > MAX_ANSWER_BYTES:
-            raise httpx.DecodingError(f"The answer is larger than {MAX_ANSWER_BYTES} bytes", request=response.request)
-    return bytes(raw)
+async def _read(response: httpx.Response, body: bytearray) -> bool:
+    """Read as much as is accepted of an answer, as it was sent; return whether that is all."""
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            return False
+    return True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import platform
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
+from urllib.parse import urlsplit
 
 import airflow_provider_claid
+from airflow_provider_claid.api.addresses import is_local_name, literal
 
 DEFAULT_BASE_URL = "https://api.claid.ai"
 
@@ -22,25 +23,28 @@ class Endpoint:
     timeout: float = 180.0
 
     @property
-    def is_loopback(self) -> bool:
-        """True for a server on this machine, where plain http is allowed and a proxy makes no sense."""
-        return self.base_url.startswith("http://")
+    def is_local(self) -> bool:
+        """
+        True for a server of this machine or network by its name (a sandbox): it may send us to addresses of that.
+
+        Claid itself, or any other server of the Internet, may not.
+        """
+        return is_local_name(urlsplit(self.base_url).hostname or "")
 
     def headers(self) -> dict[str, str]:
         """Build the headers of an API request; the only place where the key is used."""
         return {
             "Authorization": f"Bearer {self.api_key}",
             "Accept": "application/json",
+            "Accept-Encoding": "identity",
             "User-Agent": user_agent(),
         }
 
 
 def is_loopback_host(host: str) -> bool:
     """Tell whether a host name or address is this machine."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    found = literal(host)
+    return host.lower() == "localhost" if found is None else found.is_loopback
 
 
 @cache

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from airflow_provider_claid.api.redaction import redact
+from airflow_provider_claid.api.retry_after import bounded
+from airflow_provider_claid.api.text import TEXT_LIMIT, one_line, plain
 
 Billed = Literal["no", "yes", "unknown"]
 
@@ -16,7 +16,6 @@ _BILLED_TEXT: dict[Billed, str] = {
     "yes": "billed",
     "unknown": "may have been billed",
 }
-_TEXT_LIMIT = 300
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class ClaidError(Exception):
     Base of all errors of this provider.
 
     `status` is the HTTP status, `error_code`, `error_type` and `details` are Claid's own, `request_id` is what
-    Claid's support asks for, `retry_after` is in seconds, `billed` is "no", "yes" or "unknown".
+    Claid's support asks for, `retry_after` is in seconds and at most `retry_after.MAX_WAIT`, `billed` is "no", "yes" or
+    "unknown": the one place that says what it cost. `str` puts it into words, so that no message needs to.
     `rate_headers` holds the `ratelimit-*` headers of the answer, by lower-case name.
     """
 
@@ -52,6 +52,7 @@ class ClaidError(Exception):
         retry_after: float | None = None,
         rate_headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = self._shown(message)
         super().__init__(message)
         body = body or ErrorBody()
         self.message = message
@@ -69,6 +70,19 @@ class ClaidError(Exception):
         """Claid's `error_code`, a string of digits."""
         return self.error_code
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until another try makes sense; None where nobody said."""
+        return self._retry_after
+
+    @retry_after.setter
+    def retry_after(self, seconds: float | None) -> None:
+        self._retry_after = bounded(seconds)
+
+    @staticmethod
+    def _shown(message: str) -> str:
+        return one_line(message)
+
     def __str__(self) -> str:
         facts = [
             f"HTTP {self.status}" if self.status else "",
@@ -81,14 +95,20 @@ class ClaidError(Exception):
 
 
 class ClaidInputError(ClaidError, ValueError):
-    """A value that Claid would refuse or that would cost by mistake; nothing was sent."""
+    """A value that Claid would refuse or that would cost by mistake; found before anything was sent for it."""
 
     def __init__(self, field: str, came: str, accepted: str, fix: str = "") -> None:
+        field, came = one_line(field), one_line(came)
         super().__init__(f"{field}: got {came}; accepted is {accepted}.{' ' + fix if fix else ''}")
         self.field = field
 
+    @staticmethod
+    def _shown(message: str) -> str:
+        # Its remedy may have several lines, of ours.
+        return message
+
     def __str__(self) -> str:
-        return f"{self.message} Nothing was sent."
+        return f"{self.message} Nothing was sent." if self.billed == "no" else super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # BaseException would call the class with one argument; ours needs three.
@@ -103,7 +123,7 @@ def _restore_input_error(cls: type[ClaidInputError], args: tuple[Any, ...], stat
 
 
 class ClaidConfigurationError(ClaidInputError):
-    """The Airflow connection, or the configuration of Airflow or of this host, is wrong; nothing was sent."""
+    """The Airflow connection, or the configuration of Airflow or of this host, is wrong."""
 
 
 class ClaidNotSentError(ClaidError):
@@ -196,19 +216,21 @@ def parse_error_body(raw: bytes, secret: str) -> ErrorBody:
 
     The secret is masked before anything is shortened, so that no half of it remains.
     """
+    # Here, because a Dag file, which knows the errors, reads no answer.
+    from airflow_provider_claid.api.json_text import loads
+    from airflow_provider_claid.api.redaction import redact
+
     raw = redact(raw, secret)
-    try:
-        content = redact(_whole(json.loads(raw)), secret)
-    except (ValueError, RecursionError):
-        return ErrorBody(message=_snippet(raw))
+    # Before anything is shown: what is escaped in the bytes appears only when it is read.
+    content = plain(redact(loads(raw), secret))
     detail = content.get("detail") if isinstance(content, dict) else None
     if isinstance(detail, list):
         return _from_fastapi(detail)
     if isinstance(detail, str):
-        return ErrorBody(message=detail[:_TEXT_LIMIT])
+        return ErrorBody(message=detail)
     flat = detail if isinstance(detail, dict) else content
     if not isinstance(flat, dict) or not {"error_message", "error_code", "error_type"} & flat.keys():
-        return ErrorBody(message=_snippet(raw))
+        return ErrorBody(message=redact(_snippet(raw), secret))
     details = flat.get("error_details")
     return ErrorBody(
         message=_text(flat.get("error_message")) or "",
@@ -216,11 +238,6 @@ def parse_error_body(raw: bytes, secret: str) -> ErrorBody:
         error_type=_text(flat.get("error_type")),
         details=details if isinstance(details, dict) else {},
     )
-
-
-def _whole(content: Any) -> Any:
-    """Replace halves of surrogate pairs, which a server sends of a text that it cut: nothing can store them."""
-    return json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
 
 
 def _from_fastapi(items: list[Any]) -> ErrorBody:
@@ -231,12 +248,12 @@ def _from_fastapi(items: list[Any]) -> ErrorBody:
             path = ".".join(str(part) for part in location) if isinstance(location, list) else ""
             details.setdefault(path, []).append(_text(item.get("msg")) or "")
     message = ". ".join(f"{path}: {text}" for path, texts in details.items() for text in texts)
-    return ErrorBody(message=message[:_TEXT_LIMIT], error_type="validation", details=details)
+    return ErrorBody(message=message[:TEXT_LIMIT], error_type="validation", details=details)
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)[:_TEXT_LIMIT]
+    return None if value is None or value == "" else str(value)[:TEXT_LIMIT]
 
 
 def _snippet(raw: bytes) -> str:
-    return " ".join(raw[: 4 * _TEXT_LIMIT].decode("utf-8", "replace").split())[:_TEXT_LIMIT]
+    return one_line(" ".join(raw[: 4 * TEXT_LIMIT].decode("utf-8", "replace").split()), TEXT_LIMIT)

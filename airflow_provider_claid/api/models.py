@@ -1,15 +1,27 @@
 """
 The messages of Claid's API (facts: Claid API §2 and §6).
 
-Requests are closed, as Claid's own schema is. Responses are open: a picture that was paid for is never lost
-because a field is missing, null, "" or new.
+Requests are closed, as Claid's own schema is. Responses are open: a picture that was paid for is never lost because a
+field is missing, null, "", odd or new. Of a response only the fields below are kept, cleaned and within bounds, so that
+they can be recorded and shown whatever a server adds.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+
+from airflow_provider_claid.api.text import one_line
 
 MIN_PROMPT, MAX_PROMPT = 3, 1024
 MIN_IMAGES, MAX_IMAGES = 1, 4
@@ -17,6 +29,9 @@ MIN_GUIDANCE, GUIDANCE_BELOW = 1.0, 50.0
 MAX_OUTPUT = 4096
 CREDITS_PER_IMAGE = 1
 TEMPORARY_HOURS = 24
+MAX_TEXT = 1024
+"""Characters that are kept of a text of an answer, which is as long as a key of S3 can be."""
+MAX_SIDE = 1_000_000
 
 
 class GenerateOptions(BaseModel):
@@ -40,10 +55,32 @@ class GenerateRequest(BaseModel):
     ) = None
 
 
-class _Answer(BaseModel):
-    """An answer: unknown fields are kept, and a value that is "" or of the wrong type counts as missing."""
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic reads ValueError
+    return value
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+
+def _address(value: str) -> str:
+    # Here, because a Dag file, which knows the requests, reads no answer.
+    from airflow_provider_claid.api import addresses
+
+    found = addresses.accepted(value, files=True)
+    if found is None:
+        raise ValueError("no address")
+    return found
+
+
+Text = Annotated[str, AfterValidator(lambda value: one_line(value, MAX_TEXT))]
+Side = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=MAX_SIDE)]
+Megapixels = Annotated[float, BeforeValidator(_no_truth), Field(gt=0, le=MAX_SIDE, allow_inf_nan=False)]
+Uri = Annotated[str, AfterValidator(_address)]
+
+
+class _Answer(BaseModel):
+    """An answer: unknown fields are dropped, and a value that is "", of the wrong type or odd counts as missing."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     @field_validator("*", mode="wrap")
     @classmethod
@@ -59,17 +96,17 @@ class _Answer(BaseModel):
 class GeneratedImage(_Answer):
     """One picture of an answer; sizes in pixels, `mps` in megapixels, addresses as Claid gave them."""
 
-    ext: str | None = None
-    mps: float | None = None
-    mime: str | None = None
-    format: str | None = None
-    width: int | None = None
-    height: int | None = None
-    tmp_url: str | None = None
-    object_key: str | None = None
-    object_bucket: str | None = None
-    object_uri: str | None = None
-    claid_storage_uri: str | None = None
+    ext: Text | None = None
+    mps: Megapixels | None = None
+    mime: Text | None = None
+    format: Text | None = None
+    width: Side | None = None
+    height: Side | None = None
+    tmp_url: Uri | None = None
+    object_key: Text | None = None
+    object_bucket: Text | None = None
+    object_uri: Uri | None = None
+    claid_storage_uri: Uri | None = None
 
     @property
     def uri(self) -> str | None:
@@ -80,30 +117,29 @@ class GeneratedImage(_Answer):
 class GenerateInput(_Answer):
     """`data.input`: the prompt as Claid understood it."""
 
-    text: str | None = None
+    text: Text | None = None
 
 
 class GenerateResponse(_Answer):
-    """`data` of a successful generation."""
+    """`data` of a successful generation; `api.outputs` reads it from any shape of answer."""
 
     input: GenerateInput | None = None
     output: tuple[GeneratedImage, ...] | None = None
-    profiling: dict[str, Any] | None = None
 
 
 class StorageParameters(_Answer):
     """Where a connected storage points to: `bucket` and `path` (s3, gcs) or `base_url` (web_folder)."""
 
-    bucket: str | None = None
-    path: str | None = None
-    base_url: str | None = None
+    bucket: Text | None = None
+    path: Text | None = None
+    base_url: Text | None = None
 
 
 class Storage(_Answer):
     """A storage connected to the account (`GET /v1/storage/storages`); credentials are never in it."""
 
     id: int | None = None
-    name: str | None = None
-    type: str | None = None
+    name: Text | None = None
+    type: Text | None = None
     parameters: StorageParameters | None = None
-    created_at: str | None = None
+    created_at: Text | None = None

@@ -37,7 +37,7 @@ class Outcome(Enum):
     UNKNOWN = Verdict(
         "unknown",
         errors.ClaidUnknownOutcomeError,
-        "The request left and its outcome is unknown; it is not sent again",
+        "The request left and its outcome is unknown",
     )
     ANSWER_LOST = Verdict(
         "yes", errors.ClaidAnswerLostError, "Claid accepted the request but its answer could not be read"

@@ -202,7 +202,7 @@ async def _copy(job: ImageJob, paid: Paid, folder: Folder, number: int, read_at:
         # An earlier attempt may have put it there already, and temporary addresses die.
         if paid.reused and (found := await stored(folder, name, image, result.answered_at)):
             return _picture(*found)
-        fetched = await fetch(image, allow_loopback=job.account.endpoint.is_loopback)
+        fetched = await fetch(image, allow_loopback=job.account.endpoint.is_local)
         name = f"{name}.{fetched.header.extension}"
         await _require_wanted(job, paid, read_at)
         uri = await in_thread(folder.publish, name, fetched.data, fetched.header.mime)

@@ -8,6 +8,7 @@ from functools import cache, partial
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from airflow_provider_claid.api.addresses import is_local_name
 from airflow_provider_claid.api.endpoint import is_loopback_host
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError
 from airflow_provider_claid.delivery.storage_map import join, resolve
@@ -51,8 +52,10 @@ class Locator:
         if wanted.folder is not None:
             return Located(folder=await self.folder(wanted.folder))
         addresses = await self._resolved("images", [(each.uri, each.storage_conn_id) for each in wanted.images])
-        plain = [urlsplit(address.uri).hostname or "" for address in addresses if address.scheme == "http"]
-        loopback = bool(plain) and (await self._hook.aaccount()).endpoint.is_loopback
+        web = [(each.scheme, urlsplit(each.uri).hostname or "") for each in addresses if each.scheme in WEB]
+        plain = [host for scheme, host in web if scheme == "http"]
+        local = bool(plain) or any(is_local_name(host) for _, host in web)
+        loopback = local and (await self._hook.aaccount()).endpoint.is_local
         if plain and not (loopback and all(map(is_loopback_host, plain))):
             came = "an http address"
             raise ClaidInputError("images", came, "https; http only of this machine, with an API on this machine")

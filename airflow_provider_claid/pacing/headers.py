@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
+LONGEST_RESET = 3600.0
+"""Seconds after which a schedule is tried again, whatever a header says: none may close it for a year."""
+
 _NUMBER = re.compile(r"-?\d{1,12}(?:\.\d{1,6})?")
 _ITEM = re.compile(r'^\s*(?:"(?P<name>[^"]*)"|(?P<token>[^;="\s]+))\s*(?P<parameters>(?:;[^;]*)*)$')
 
@@ -120,7 +123,7 @@ def _number(text: str) -> float | None:
 
 
 def _seconds(value: float | None) -> float | None:
-    return None if value is None else max(0.0, value)
+    return None if value is None else min(max(0.0, value), LONGEST_RESET)
 
 
 def _warn_once(fields: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from airflow_provider_claid.pacing.budget import Spend
 from airflow_provider_claid.pacing.fallback import FallbackStore
-from airflow_provider_claid.pacing.headers import RateLimit, parse
+from airflow_provider_claid.pacing.headers import LONGEST_RESET, RateLimit, parse
 from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.postgres import PostgresStore
 from airflow_provider_claid.pacing.redis import RedisStore
@@ -156,7 +156,7 @@ def _used_up(limit: RateLimit) -> Quota | None:
     """Return the window that a server says is used up; the binding one is a second where some are left of it."""
     if limit.limit is None or limit.window is None or (limit.remaining or 0) > 0:
         return None
-    reset = limit.window if limit.reset is None else min(limit.reset, limit.window)
+    reset = min(limit.window, LONGEST_RESET if limit.reset is None else limit.reset)
     return Quota(limit.window, limit.limit, limit.remaining or 0, reset)
 
 

@@ -52,6 +52,14 @@ def test_a_retry_waits_as_long_as_the_server_says(name):
     assert decide(made(name)).retry_delay is None
 
 
+@pytest.mark.parametrize("seconds", [1e12, 1.7e12, float("inf"), 10**400, 31_536_000, -5, float("nan"), float("-inf")])
+def test_no_wait_parks_a_task_or_overflows(seconds):
+    error = made("ClaidRateLimitError", retry_after=seconds)
+    for exception in (error, type("Odd", (type(error),), {"retry_after": seconds})("it failed")):
+        delay = decide(exception).retry_delay
+        assert delay is None or timedelta(0) <= delay <= timedelta(hours=1)
+
+
 @pytest.mark.parametrize("name", sorted(set(KINDS) - RETRIED - INPUT))
 def test_a_wait_makes_no_failure_a_retry(name):
     assert decide(made(name, retry_after=1.0)).action.value == "fail"

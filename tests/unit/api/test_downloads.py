@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import gzip
 import socketserver
-import threading
 import time
+import zlib
 
 import httpx
 import pytest
@@ -39,44 +39,6 @@ def refusal(url, read=part, **options):
         read(url, **options)
     assert caught.value.billed == "yes"
     return caught.value
-
-
-@pytest.fixture(scope="module")
-def _server():
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self):
-            lines = iter(self.rfile.readline, b"\r\n")
-            fields = [line.decode().strip() for line in lines]
-            self.server.asked.append(fields)
-            with contextlib.suppress(OSError):
-                for piece in self.server.answers[fields[0].split(" ")[1]]:
-                    time.sleep(piece) if isinstance(piece, float) else self.wfile.write(piece)
-
-    socketserver.ThreadingTCPServer.daemon_threads = True
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture
-def answering(_server):
-    """Give a path of a local server its answer, once or for good, and return its address."""
-    _server.asked, _server.answers = [], {}
-
-    def give(path, status, headers=None, body=b"", *, length=None):
-        fields = {
-            "Content-Length": str(len(body) if length is None else length),
-            "Connection": "close",
-            **(headers or {}),
-        }
-        head = [f"HTTP/1.1 {status} x", *(f"{name}: {value}" for name, value in fields.items() if value is not None)]
-        pieces = body if isinstance(body, list) else [body]
-        _server.answers[path] = ["\r\n".join([*head, "", ""]).encode("latin-1"), *pieces]
-        return f"http://127.0.0.1:{_server.server_address[1]}{path}"
-
-    give.asked, give.answers = _server.asked, _server.answers
-    return give
 
 
 @pytest.fixture
@@ -319,3 +281,49 @@ def test_an_answer_that_is_none_is_told(answering, raw):
     url = answering("/raw", 200)
     answering.answers["/raw"] = [raw]
     assert "broke" in str(refusal(url))
+
+
+@pytest.mark.parametrize("read", [part, whole])
+@pytest.mark.parametrize(
+    ("pack", "coding"),
+    [
+        (gzip.compress, "gzip"),
+        (zlib.compress, "deflate"),
+        (lambda raw: zlib.compress(raw)[2:-4], "deflate"),
+        (lambda raw: gzip.compress(zlib.compress(raw)), "deflate, gzip"),
+        (lambda raw: gzip.compress(raw[:99]) + gzip.compress(raw[99:]), "gzip"),
+        (lambda raw: raw, "gzip"),
+        (lambda raw: raw, "identity"),
+    ],
+)
+def test_a_picture_that_came_packed_unasked_is_unpacked(answering, read, pack, coding):
+    url = answering("/packed", 200, {"Content-Encoding": coding}, pack(DATA))
+    assert read(url) == (Part(DATA, 0, len(DATA)) if read is part else DATA)
+
+
+@pytest.mark.parametrize("read", [part, whole])
+@pytest.mark.parametrize(
+    ("body", "coding", "reason"),
+    [
+        (b"\x28\xb5\x2f\xfd", "zstd", "'zstd', which was not asked for"),
+        (DATA, "br", "'br', which was not asked for"),
+        (gzip.compress(DATA)[:-20], "gzip", "cut"),
+        (b"\x1f\x8b" + DATA, "gzip", "broken"),
+        (DATA, "deflate", "broken"),
+        (gzip.compress(bytes(50_000_000)), "gzip", "more than 1000000 bytes"),
+        (DATA, "gzip, gzip, gzip, gzip", "4 content codings"),
+    ],
+)
+def test_a_packed_picture_that_cannot_be_unpacked_says_why(answering, read, body, coding, reason):
+    assert reason in str(refusal(answering("/packed", 200, {"Content-Encoding": coding}, body), read))
+
+
+def test_a_part_of_a_packed_picture_is_refused(answering):
+    headers = {"Content-Range": "bytes 0-99/10240", "Content-Encoding": "gzip"}
+    assert "part of a packed picture" in str(refusal(answering("/part", 206, headers, DATA[:100])))
+
+
+def test_what_a_server_says_is_in_no_message_raw(answering):
+    url = answering("/redirect", 302, {"Location": "https://a\x85b\x9b.example/"})
+    shown = str(refusal(url))
+    assert "\x85" not in shown and "\x9b" not in shown

@@ -69,3 +69,15 @@ def test_no_header_can_break_the_reader(fields):
 def test_no_nearly_right_header_can_either(fields):
     found = parse(fields)
     assert found is None or all(window > 0 for _, window in found.policies)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"ratelimit-limit": "4, 4;w=1", "ratelimit-remaining": "0", "ratelimit-reset": "1795880000000"},
+        {"ratelimit": "limit=4, remaining=0, reset=999999999999"},
+        {"ratelimit-policy": '"year";q=4;w=31536000', "ratelimit": '"year";r=0;t=31536000'},
+    ],
+)
+def test_no_header_closes_a_schedule_for_longer_than_an_hour(told):
+    assert (parse(told).reset or 0) <= headers.LONGEST_RESET

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_provider_claid.api.errors import (
+    ClaidConfigurationError,
     ClaidLostAnswerError,
     ClaidNotSentError,
     ClaidRateLimitError,
@@ -33,6 +34,7 @@ from airflow_provider_claid.delivery.records import ledger as ledger_module
 from airflow_provider_claid.delivery.records.objects import LocalObjects
 from airflow_provider_claid.delivery.records.store import history
 from airflow_provider_claid.delivery.records.submission import Result
+from airflow_provider_claid.exceptions import airflow_errors
 from tests.unit.delivery.records.conftest import IDENTITY, Job, failing, lose
 
 
@@ -126,6 +128,28 @@ def test_a_lost_answer_names_its_record_and_no_attempt_sends_again(job, sandbox)
         assert f"{job.folder}/1.intent" in str(caught.value)
         assert caught.value.billed == "unknown"
     assert (job.posts(), job.states()) == (1, ["unknown"])
+
+
+def test_a_fault_after_pictures_were_found_recorded_says_that_they_are_paid(job):
+    paid = job.pay()
+    with pytest.raises(ClaidConfigurationError) as caught, airflow_errors():
+        deliver_to_nowhere(job)
+    assert (caught.value.billed, caught.value.request_id) == ("yes", paid.result.request_id)
+    assert paid.result.images[0].uri in str(caught.value) and "Nothing was sent" not in str(caught.value)
+
+
+def test_a_fault_after_a_lost_answer_says_that_it_may_have_been_billed(job, sandbox):
+    lose(sandbox)
+    with pytest.raises(ClaidLostAnswerError):
+        job.pay(max_submissions=2)
+    sandbox.fault("generate", "status", status=422)
+    with pytest.raises(ClaidValidationError, match="may have been billed"), airflow_errors():
+        job.pay(max_submissions=2)
+
+
+def deliver_to_nowhere(job):
+    job.pay()
+    raise ClaidConfigurationError("save_to", "'x'", "a folder")
 
 
 def test_a_changed_prompt_does_not_get_round_a_lost_answer(job, sandbox):

@@ -63,8 +63,8 @@ class PostgresStore(SharedStore):
     A step is two round trips: one locks the row, one writes it. Only one with credits waits for the disk.
     """
 
-    def __init__(self, place: Place, account: str) -> None:
-        super().__init__(place, account)
+    def __init__(self, place: Place, account: str, host: str = "") -> None:
+        super().__init__(place, account, host)
         self._connection: psycopg.Connection[Any] | None = None
 
     def _transact(self, change: Change[T], *, budgeted: bool) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import socket
@@ -18,6 +17,7 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from airflow_provider_claid.pacing.budget import Budget, BudgetError
+from airflow_provider_claid.pacing.faults import described, is_lasting
 from airflow_provider_claid.pacing.owner import Owner
 from airflow_provider_claid.pacing.schedule import Schedule
 from airflow_provider_claid.pacing.store import Change, FolderError, ScheduleStore, StoreError
@@ -25,23 +25,6 @@ from airflow_provider_claid.pacing.store import Change, FolderError, ScheduleSto
 T = TypeVar("T")
 BUSY_SECONDS = 5.0
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it is checked before use
-# Of what goes wrong when a folder is first used, what may be over soon: it is no fault of the configuration.
-_PASSING = {
-    errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
-    errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT,
-}  # fmt: skip
-# Of SQLite's codes, those of a file that this user may not write, and of a file system without locks or shared memory.
-_LASTING = {
-    sqlite3.SQLITE_AUTH,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_READONLY,
-}
-_NO_LOCKS = {
-    sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_IOERR_RDLOCK, sqlite3.SQLITE_IOERR_SHMLOCK, sqlite3.SQLITE_IOERR_SHMMAP,
-    sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMSIZE,
-}  # fmt: skip
 _REMEDY = "set [claid] pacing_dir to a local folder that belongs to this user and has mode 0700"
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS pace (
@@ -130,7 +113,7 @@ class SQLiteStore(ScheduleStore):
 
     def _failure(self, cause: sqlite3.Error | OSError) -> StoreError:
         if is_lasting(cause):
-            return FolderError(self.path.parent, f"cannot be used ({cause}; {_described(self.path.parent)})", _REMEDY)
+            return FolderError(self.path.parent, f"cannot be used ({cause}; {described(self.path.parent)})", _REMEDY)
         return StoreError(f"The pacing file {self.path} cannot be used ({cause})")
 
     def _transact(self, change: Change[T], *, budgeted: bool) -> T:
@@ -288,14 +271,6 @@ def boot_id() -> str:
         return boot
 
 
-def is_lasting(cause: sqlite3.Error | OSError) -> bool:
-    """Tell whether a folder will not do until somebody changes it, as far as the first use of it can tell."""
-    if isinstance(cause, OSError):
-        return cause.errno not in _PASSING
-    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code in _NO_LOCKS or code & 0xFF in _LASTING
-
-
 def check_folder(folder: Path) -> None:
     """Make the folder if need be; raise `FolderError` unless it is ours alone, and `OSError`."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -303,16 +278,6 @@ def check_folder(folder: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise FolderError(folder, "is not a folder (a link is not accepted)", _REMEDY)
     if found.st_uid != os.getuid():
-        raise FolderError(folder, f"belongs to another user ({_described(folder)})", _REMEDY)
+        raise FolderError(folder, f"belongs to another user ({described(folder)})", _REMEDY)
     if stat.S_IMODE(found.st_mode) & 0o022:
-        raise FolderError(folder, f"can be written by others ({_described(folder)})", "chmod 700 it")
-
-
-def _described(folder: Path) -> str:
-    """Return owner and mode of the folder, or of the nearest that exists above it."""
-    for each in (folder, *folder.parents):
-        with suppress(OSError):
-            found = each.lstat()
-            whose = f"uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
-            return f"this process is uid {os.getuid()}; {each} has {whose}"
-    return f"this process is uid {os.getuid()}"
+        raise FolderError(folder, f"can be written by others ({described(folder)})", "chmod 700 it")

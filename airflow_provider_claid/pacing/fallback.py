@@ -56,7 +56,7 @@ class FallbackStore:
             return self._first.book(pace, instead_of=instead_of, spread=spread, spend=spend)
         return self._either(
             lambda: self._first.book(pace, instead_of=instead_of, spread=spread),
-            lambda: self._second.book(pace.share(self._share), instead_of=instead_of, spread=spread),
+            lambda: self._second.book(self._lent(pace), instead_of=instead_of, spread=spread),
             refuses=self._must_refuse,
         )
 
@@ -71,7 +71,7 @@ class FallbackStore:
         """Note a 429; while the first store fails, nobody is blamed for it."""
 
         def by_the_second() -> bool:
-            self._second.refused(at, pace.share(self._share), quota)
+            self._second.refused(at, self._lent(pace), quota)
             return True
 
         return self._either(lambda: self._first.refused(at, pace, quota), by_the_second)
@@ -112,6 +112,9 @@ class FallbackStore:
                 return result
         return second()
 
+    def _lent(self, pace: Pace) -> Pace:
+        return pace.share(self._share)
+
     def _must_refuse(self, cause: StoreError) -> bool:
         if not self._required:
             return False
@@ -144,7 +147,8 @@ class HostsFallbackStore(FallbackStore):
     The same where `first` is the store of several hosts, and `second` that of this one.
 
     With more than four hosts each takes its part: how many there are is what `first` told while it worked, which
-    `second` keeps for the processes of this host that begin later.
+    `second` keeps for the processes of this host that begin later. Then each spreads its part over the minute, because
+    five that send at the same moment exceed a second's limit.
     """
 
     _told = 0
@@ -162,3 +166,7 @@ class HostsFallbackStore(FallbackStore):
             self._second.note_hosts(seen)
         self._share = min(SHARE, 1 / max(1, len(self._second.hosts())))
         super()._failed(cause)
+
+    def _lent(self, pace: Pace) -> Pace:
+        part = super()._lent(pace)
+        return part if self._share == SHARE else part.evenly()

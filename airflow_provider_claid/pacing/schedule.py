@@ -54,6 +54,10 @@ class Pace:
         """Return a part of this pace, at least one request a minute."""
         return Pace(self.per_second * part, max(1, int(self.per_minute * part)))
 
+    def evenly(self) -> Pace:
+        """Return this pace without bursts: no faster than the minute allows in the long run."""
+        return Pace(min(self.per_second, self.per_minute / 60.0), self.per_minute)
+
 
 class Schedule:
     """

@@ -235,7 +235,8 @@ def _warn_of_others(what: str, *, shared: bool) -> None:
         )
         log.warning(
             "%s: another host, container or user uses this account. %s; or lower requests_per_second and "
-            "requests_per_minute to each one's share of the account's limits.",
+            "requests_per_minute to each one's share of the account's limits. On one host, another OS user "
+            "(run_as_user) or another [claid] pacing_dir is another schedule, too.",
             what,
             remedy,
         )

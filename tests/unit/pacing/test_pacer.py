@@ -203,6 +203,7 @@ def test_who_is_refused_for_others_is_told_what_to_set(shared, remedy, caplog):
     with caplog.at_level(logging.WARNING):
         asyncio.run(refused())
     assert remedy in caplog.text
+    assert "another OS user (run_as_user) or another [claid] pacing_dir is another schedule" in caplog.text
 
 
 def test_refusals_that_our_own_bookings_explain_are_not_blamed_on_others(caplog):

@@ -104,8 +104,9 @@ def get_provider_info() -> dict[str, Any]:
                     "pacing_dir": {
                         "description": (
                             "Folder of the SQLite files that pace all processes of this host and OS user, one per "
-                            "account. On a local file system, owned by the user and writable by nobody else. Empty: "
-                            "airflow-provider-claid-<uid> in the folder for temporary files."
+                            "account. A local folder of this machine alone, owned by the user and writable by nobody "
+                            "else; what cannot be used is refused. Empty: airflow-provider-claid-<uid> in /dev/shm, or "
+                            "in the folder for temporary files where there is none."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

@@ -6,11 +6,12 @@ import multiprocessing
 import random
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from airflow_provider_claid.pacing.budget import BudgetError, Spend
+from airflow_provider_claid.pacing.owner import MARK, Mark
 from airflow_provider_claid.pacing.pacer import shared_store
 from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.schedule import MINUTE, Pace
@@ -18,6 +19,12 @@ from airflow_provider_claid.pacing.sqlite import SQLiteStore
 from airflow_provider_claid.pacing.store import MemoryStore
 
 _memories = {}
+
+
+def age_mark(folder, seconds):
+    """Let the machine that used a pacing folder last have been silent for so long."""
+    mark = Mark.load((folder / MARK).read_text())
+    (folder / MARK).write_text(replace(mark, at=mark.at - seconds).dump())
 
 
 @dataclass(frozen=True)

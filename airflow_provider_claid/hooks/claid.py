@@ -210,7 +210,12 @@ def _records_read(uri: str) -> Iterator[None]:
 
 def pacing_dir() -> Path:
     """Return the folder of the schedules, from `[claid] pacing_dir`."""
-    configured = Path(conf.get(CONFIG_SECTION, "pacing_dir", fallback="") or default_folder())
+    try:
+        configured = Path(conf.get(CONFIG_SECTION, "pacing_dir", fallback="") or default_folder())
+    except FileNotFoundError:
+        came = "nothing, and this machine has no folder for temporary files"
+        accepted = "a local folder that belongs to the user of this process alone"
+        raise ClaidConfigurationError("[claid] pacing_dir", came, accepted, "Set it.") from None
     if not configured.is_absolute():
         accepted = "an absolute path"
         raise ClaidConfigurationError(

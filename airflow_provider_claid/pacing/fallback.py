@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from airflow_provider_claid.pacing.budget import Spend
 from airflow_provider_claid.pacing.schedule import Pace
-from airflow_provider_claid.pacing.store import Booking, Store, StoreError
+from airflow_provider_claid.pacing.store import Booking, FolderError, NotYetError, OtherMachineError, Store, StoreError
 from airflow_provider_claid.pacing.window import Quota
 
 log = logging.getLogger(__name__)
@@ -25,15 +25,20 @@ class FallbackStore:
     """
     A store that is never without a pace.
 
-    While `first` fails, a `share` of the pace is booked in `second`: a quarter, so that four such processes or hosts
-    still keep the limits. `first` is tried again every 30 s. Each cause is warned of once. Credits are
+    While `first` fails, a `share` of the pace is booked in `second`: a quarter, so that four such processes still keep
+    the limits. `first` is tried again every 30 s. Each cause is warned of once. Credits are
     booked in `first` or not at all.
+
+    A `required` first store is refused by its `FolderError` unless it has worked before, and always where another
+    kernel uses it or has just used it: then somebody else keeps the pace of that account.
     """
 
-    def __init__(self, first: Store, second: Store, share: float = SHARE) -> None:
+    def __init__(self, first: Store, second: Store, share: float = SHARE, *, required: bool = False) -> None:
         self._first = first
         self._second = second
         self._share = share
+        self._required = required
+        self._worked = False
         self._lock = threading.Lock()
         self._again_at = 0.0
         self._warned: set[str] = set()
@@ -51,7 +56,8 @@ class FallbackStore:
             return self._first.book(pace, instead_of=instead_of, spread=spread, spend=spend)
         return self._either(
             lambda: self._first.book(pace, instead_of=instead_of, spread=spread),
-            lambda: self._second.book(pace.share(self._share), instead_of=instead_of, spread=spread),
+            lambda: self._second.book(self._lent(pace), instead_of=instead_of, spread=spread),
+            refuses=self._must_refuse,
         )
 
     def refund(self, booking: Booking) -> None:
@@ -65,7 +71,7 @@ class FallbackStore:
         """Note a 429; while the first store fails, nobody is blamed for it."""
 
         def by_the_second() -> bool:
-            self._second.refused(at, pace.share(self._share), quota)
+            self._second.refused(at, self._lent(pace), quota)
             return True
 
         return self._either(lambda: self._first.refused(at, pace, quota), by_the_second)
@@ -83,13 +89,40 @@ class FallbackStore:
         """Let nobody send for this long."""
         self._either(lambda: self._first.close(seconds), lambda: self._second.close(seconds))
 
-    def _either(self, first: Callable[[], T], second: Callable[[], T]) -> T:
+    def hosts(self) -> Mapping[str, float]:
+        """Return which hosts use the account, as far as is known (`Schedule.hosts`)."""
+        return self._either(self._first.hosts, self._second.hosts)
+
+    def note_hosts(self, hosts: Mapping[str, float]) -> None:
+        """Keep for later which hosts use the account."""
+        self._either(lambda: self._first.note_hosts(hosts), lambda: self._second.note_hosts(hosts))
+
+    def _either(
+        self, first: Callable[[], T], second: Callable[[], T], refuses: Callable[[StoreError], bool] = lambda _: False
+    ) -> T:
         if time.monotonic() >= self._again_at:
             try:
-                return first()
+                result = first()
             except StoreError as cause:
+                if refuses(cause):
+                    raise
                 self._failed(cause)
+            else:
+                self._succeeded()
+                return result
         return second()
+
+    def _lent(self, pace: Pace) -> Pace:
+        return pace.share(self._share)
+
+    def _must_refuse(self, cause: StoreError) -> bool:
+        if not self._required:
+            return False
+        somebody_else = isinstance(cause, NotYetError | OtherMachineError)
+        return somebody_else or (isinstance(cause, FolderError) and not self._worked)
+
+    def _succeeded(self) -> None:
+        self._worked = True
 
     def _failed(self, cause: StoreError) -> None:
         with self._lock:
@@ -98,7 +131,8 @@ class FallbackStore:
         if not again:
             # What the first store has just booked is not known to the second.
             self._second.close(1.0)
-        self._warn_once(f"{cause}. Until it works again, no more than a quarter of the account's limits is used.")
+        part = "a quarter" if self._share == SHARE else f"{self._share:.3g}"
+        self._warn_once(f"{cause}. Until it works again, no more than {part} of the account's limits is used.")
 
     def _warn_once(self, text: str) -> None:
         with self._lock:
@@ -106,3 +140,33 @@ class FallbackStore:
             self._warned.add(text)
         if not known:
             log.warning("%s", text)
+
+
+class HostsFallbackStore(FallbackStore):
+    """
+    The same where `first` is the store of several hosts, and `second` that of this one.
+
+    With more than four hosts each takes its part: how many there are is what `first` told while it worked, which
+    `second` keeps for the processes of this host that begin later. Then each spreads its part over the minute, because
+    five that send at the same moment exceed a second's limit.
+    """
+
+    _told = 0
+
+    def _succeeded(self) -> None:
+        super()._succeeded()
+        count = len(self._first.hosts())
+        if count != self._told and max(count, self._told) > 1 / SHARE:
+            self._second.note_hosts(self._first.hosts())
+        self._told = count
+
+    def _failed(self, cause: StoreError) -> None:
+        seen = self._first.hosts()
+        if seen:
+            self._second.note_hosts(seen)
+        self._share = min(SHARE, 1 / max(1, len(self._second.hosts())))
+        super()._failed(cause)
+
+    def _lent(self, pace: Pace) -> Pace:
+        part = super()._lent(pace)
+        return part if self._share == SHARE else part.evenly()

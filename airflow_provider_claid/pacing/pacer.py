@@ -14,18 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from airflow_provider_claid.pacing.announced import Announced, said_of_minute, used_up_window
 from airflow_provider_claid.pacing.budget import Spend
-from airflow_provider_claid.pacing.fallback import FallbackStore
-from airflow_provider_claid.pacing.headers import LONGEST_RESET, RateLimit, parse
+from airflow_provider_claid.pacing.fallback import FallbackStore, HostsFallbackStore
+from airflow_provider_claid.pacing.headers import RateLimit, parse
 from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.postgres import PostgresStore
 from airflow_provider_claid.pacing.redis import RedisStore
 from airflow_provider_claid.pacing.schedule import Pace
 from airflow_provider_claid.pacing.shared import SharedStore
 from airflow_provider_claid.pacing.slot import Slot
-from airflow_provider_claid.pacing.sqlite import SQLiteStore, spare_folders
-from airflow_provider_claid.pacing.store import Booking, MemoryStore, Store
-from airflow_provider_claid.pacing.window import WINDOW, Quota
+from airflow_provider_claid.pacing.sqlite import SQLiteStore, host_of, spare_folders
+from airflow_provider_claid.pacing.store import Booking, MemoryStore, NotYetError, Store
+from airflow_provider_claid.pacing.window import Quota
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +44,13 @@ class Pacer:
     """
 
     def __init__(self, store: Store, pace: Pace, *, shared: bool = False) -> None:
-        self.pace = pace
+        self._limits = pace
+        self._announced = Announced()
+        self._warned: set[tuple[float, int]] = set()
         self._shared = shared
         self.spread = 0.0
         self._store = store
+        self._said_to_wait = False
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="claid-pacing")
 
@@ -76,6 +80,17 @@ class Pacer:
             if not slot.passed:
                 await slot.refund()
 
+    @property
+    def pace(self) -> Pace:
+        """The limits of the account, or those that Claid announces where they are lower."""
+        return self._announced.pace(self._limits, time.monotonic())
+
+    def waits_because(self, cause: NotYetError) -> None:
+        """Say once why nothing is sent yet."""
+        if not self._said_to_wait:
+            self._said_to_wait = True
+            log.warning("%s. Requests wait for that.", cause)
+
     def book(self, instead_of: Booking | None, spread: float, spend: Spend | None) -> Booking:
         """Book the earliest legal send time. Blocks."""
         return self._store.book(self.pace, instead_of=instead_of, spread=spread, spend=spend)
@@ -96,7 +111,7 @@ class Pacer:
         if limit is None:
             return None
         self._heed_policies(limit)
-        quota = _said(limit)
+        quota = said_of_minute(limit)
         if quota is not None:
             took = time.monotonic() - slot.due
             # A process that is ending takes no new work; a brake is not worth the answer.
@@ -112,8 +127,7 @@ class Pacer:
         """Take note of a 429 and brake; return the seconds until another try makes sense, None if nobody said."""
         limit = parse(rate_headers)
         self._heed_policies(limit or RateLimit())
-        a_second = Quota(window=1.0, limit=max(1, int(self.pace.per_second)), remaining=0, reset=1.0)
-        used_up = (_used_up(limit) if limit else None) or a_second
+        used_up = used_up_window(limit or RateLimit(), self.pace)
         if not await self.step(partial(self._store.refused, slot.at, self.pace, used_up)):
             _warn_of_others("Claid refused a request that this schedule does not explain", shared=self._shared)
         if retry_after is not None:
@@ -126,20 +140,17 @@ class Pacer:
         self._thread.shutdown(wait=False)
 
     def _heed_policies(self, limit: RateLimit) -> None:
-        """Keep to the server's announced limits where they are lower than the configured ones."""
-        for count, window in limit.policies:
-            if window == 60 and 0 < count < self.pace.per_minute:
-                self.pace = Pace(self.pace.per_second, count)
-            elif window == 1 and 0 < count < self.pace.per_second:
-                self.pace = Pace(count, self.pace.per_minute)
-            else:
-                continue
-            log.warning(
-                "Claid allows this account %d requests per %g s, less than the connection says; the lower limit is "
-                "kept. Set requests_per_second and requests_per_minute in the connection to your account's limits.",
-                count,
-                window,
-            )
+        """Keep to the limits that the server announces where they are lower, until it announces others."""
+        self._announced.note(limit.policies, time.monotonic())
+        for window, count in self._announced.lower_than(self._limits, time.monotonic()).items():
+            if (window, count) not in self._warned:
+                self._warned.add((window, count))
+                log.warning(
+                    "Claid allows this account %d requests per %g s, less than the connection says; the lower limit is "
+                    "kept. Set requests_per_second and requests_per_minute in the connection to your account's limits.",
+                    count,
+                    window,
+                )
 
     async def step(self, step: Callable[[], T]) -> T:
         """Run what blocks in the thread of this pacer, after what it was given before."""
@@ -150,25 +161,6 @@ class Pacer:
         # A process that is ending takes no new work.
         with suppress(RuntimeError):
             await asyncio.wait({asyncio.wrap_future(self._thread.submit(step))}, timeout=seconds)
-
-
-def _used_up(limit: RateLimit) -> Quota | None:
-    """Return the window that a server says is used up; the binding one is a second where some are left of it."""
-    if limit.limit is None or limit.window is None or (limit.remaining or 0) > 0:
-        return None
-    reset = min(limit.window, LONGEST_RESET if limit.reset is None else limit.reset)
-    return Quota(limit.window, limit.limit, limit.remaining or 0, reset)
-
-
-def _said(limit: RateLimit) -> Quota | None:
-    """Return what an answer says of the minute, or of a window that it says is used up."""
-    if limit.remaining is None:
-        return None
-    if limit.remaining <= 0:
-        return _used_up(limit)
-    if limit.window == WINDOW and limit.limit is not None and limit.reset is not None:
-        return Quota(WINDOW, limit.limit, limit.remaining, limit.reset)
-    return None
 
 
 _pacers: dict[asyncio.AbstractEventLoop, dict[tuple[str, Path, Place | None, Pace], Pacer]] = {}
@@ -200,23 +192,26 @@ def pacer(account: str, pace: Pace, folder: Path, place: Place | None = None) ->
 
 def store_of(account: str, folder: Path, place: Place | None) -> Store:
     """Make the store of an account: that of this host, before which comes the place of several."""
-    here = host_store(account, folder)
     if place is None:
-        return here
-    return FallbackStore(shared_store(place, account), here)
+        return host_store(account, folder, required=True)
+    return HostsFallbackStore(shared_store(place, account, host_of(folder)), host_store(account, folder))
 
 
-def shared_store(place: Place, account: str) -> SharedStore:
-    """Make the store of several hosts."""
-    return (RedisStore if place.kind == "redis" else PostgresStore)(place, account)
+def shared_store(place: Place, account: str, host: str = "") -> SharedStore:
+    """Make the store of several hosts; `host` names this one, else this process counts as one of its own."""
+    return (RedisStore if place.kind == "redis" else PostgresStore)(place, account, host)
 
 
-def host_store(account: str, folder: Path) -> Store:
-    """Make the store of this host: the configured folder, else another of this host, else this process's memory."""
+def host_store(account: str, folder: Path, *, required: bool = False) -> Store:
+    """
+    Make the store of this host: the configured folder, else another of this host, else this process's memory.
+
+    A `required` folder has to be usable at first; the others help if it fails later.
+    """
     store: Store = MemoryStore(start_within=LAST_RESORT_SECONDS)
     for each in spare_folders(folder):
         store = FallbackStore(SQLiteStore(each, account), store, share=1.0)
-    return FallbackStore(SQLiteStore(folder, account), store)
+    return FallbackStore(SQLiteStore(folder, account), store, required=required)
 
 
 def close() -> None:
@@ -240,7 +235,8 @@ def _warn_of_others(what: str, *, shared: bool) -> None:
         )
         log.warning(
             "%s: another host, container or user uses this account. %s; or lower requests_per_second and "
-            "requests_per_minute to each one's share of the account's limits.",
+            "requests_per_minute to each one's share of the account's limits. On one host, another OS user "
+            "(run_as_user) or another [claid] pacing_dir is another schedule, too.",
             what,
             remedy,
         )

@@ -15,7 +15,7 @@ from airflow_provider_claid.pacing.budget import Budget, BudgetError
 from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.schedule import Schedule
 from airflow_provider_claid.pacing.shared import CONNECT_SECONDS, STEP_SECONDS, Kept, SharedStore, Version
-from airflow_provider_claid.pacing.store import Change
+from airflow_provider_claid.pacing.store import Change, StoreError
 
 if TYPE_CHECKING:
     import psycopg
@@ -34,25 +34,30 @@ SET LOCAL synchronous_commit = %s;
 # The clock is read when the lock is ours: outside of the query that takes it.
 _LOCK = """
 SELECT extract(epoch FROM clock_timestamp())::float8, version, written_at, schedule, budget
-FROM (SELECT * FROM airflow_provider_claid_pacing WHERE account = %s FOR UPDATE) AS kept
+FROM (SELECT * FROM {table} WHERE account = %s FOR UPDATE) AS kept
 """
-_MAKE_ROW = "INSERT INTO airflow_provider_claid_pacing VALUES (%s, '', 0, '', '') ON CONFLICT DO NOTHING"
+_MAKE_ROW = "INSERT INTO {table} VALUES (%s, '', 0, '', '') ON CONFLICT DO NOTHING"
 _WRITE = """
-UPDATE airflow_provider_claid_pacing SET version = %s, written_at = %s, schedule = %s, budget = %s WHERE account = %s;
+UPDATE {table} SET version = %s, written_at = %s, schedule = %s, budget = %s WHERE account = %s;
 COMMIT
 """
+# Logins look for a table in schemas of their own; there is one in a database, wherever it is.
+_FIND_TABLE = """
+SELECT quote_ident(nspname) || '.airflow_provider_claid_pacing'
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE relname = 'airflow_provider_claid_pacing' AND relkind IN ('r', 'p') AND relpersistence <> 't'
+ORDER BY nspname
+"""
 # Two that make a table at the same time disturb each other even with IF NOT EXISTS.
+_BEGIN_TO_MAKE = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('airflow_provider_claid_pacing'))"
 _MAKE_TABLE = """
-BEGIN;
-SELECT pg_advisory_xact_lock(hashtext('airflow_provider_claid_pacing'));
-CREATE TABLE IF NOT EXISTS airflow_provider_claid_pacing (
+CREATE TABLE airflow_provider_claid_pacing (
     account text PRIMARY KEY,
     version text NOT NULL,
     written_at float8 NOT NULL,
     schedule bytea NOT NULL,
     budget bytea NOT NULL
-);
-COMMIT
+)
 """
 
 
@@ -60,12 +65,15 @@ class PostgresStore(SharedStore):
     """
     A schedule in PostgreSQL (12 or newer), by the server's `clock_timestamp()`; its table is made on first use.
 
+    All logins of a database share one table, in whichever schema it is.
+
     A step is two round trips: one locks the row, one writes it. Only one with credits waits for the disk.
     """
 
-    def __init__(self, place: Place, account: str) -> None:
-        super().__init__(place, account)
+    def __init__(self, place: Place, account: str, host: str = "") -> None:
+        super().__init__(place, account, host)
         self._connection: psycopg.Connection[Any] | None = None
+        self._table = ""
 
     def _transact(self, change: Change[T], *, budgeted: bool) -> T:
         import psycopg
@@ -73,15 +81,26 @@ class PostgresStore(SharedStore):
         try:
             with self._opened() as connection, _bounded(connection):
                 return self._change_row(connection, change, budgeted=budgeted)
+        except psycopg.errors.InsufficientPrivilege as cause:
+            raise self._denied(cause) from cause
         except (psycopg.Error, OSError) as cause:
             raise self._failure(cause) from cause
+
+    def _denied(self, cause: Exception) -> StoreError:
+        if not self._table:
+            return self._failure(cause)
+        schema, login = self._table.rpartition(".")[0], self._place.user or "the login of this connection"
+        return StoreError(
+            f"{self._failure(cause)}. All logins share the table {self._table}: GRANT USAGE ON SCHEMA {schema} and "
+            f"SELECT, INSERT, UPDATE ON {self._table} TO {login}"
+        )
 
     @contextmanager
     def _opened(self) -> Iterator[psycopg.Connection[Any]]:
         """Give a connection on which no transaction is under way; one that failed is not used again."""
         connection, self._connection = self._connection, None
         if connection is None or not _is_usable(connection):
-            connection = connect(self._place)
+            connection, self._table = connect(self._place), ""
         try:
             yield connection
         except BudgetError:
@@ -104,27 +123,50 @@ class PostgresStore(SharedStore):
         """Begin, lock the row, and return it with the store's time; makes what is missing."""
         import psycopg
 
-        sent = time.monotonic()
+        values = (synchronous, self._key)
+        self._table = self._table or self._located(connection)
         try:
-            row = _last(connection.execute(_BEGIN + _LOCK, (synchronous, self._key)))
+            sent = time.monotonic()
+            row = _last(connection.execute(self._of_table(_BEGIN + _LOCK), values))
         except psycopg.errors.UndefinedTable:
             connection.execute("ROLLBACK")
-            connection.execute(_MAKE_TABLE)
+            self._table = self._located(connection)
             sent = time.monotonic()
-            row = _last(connection.execute(_BEGIN + _LOCK, (synchronous, self._key)))
+            row = _last(connection.execute(self._of_table(_BEGIN + _LOCK), values))
         if row is None:
-            connection.execute(_MAKE_ROW, (self._key,))
+            connection.execute(self._of_table(_MAKE_ROW), (self._key,))
             sent = time.monotonic()
-            row = connection.execute(_LOCK, (self._key,)).fetchone()
+            row = connection.execute(self._of_table(_LOCK), (self._key,)).fetchone()
         assert row is not None
         now, version, written_at, schedule, budget = row
         self._observe(sent, now)
         return Kept(Version.parse(version), written_at, schedule, budget), now
 
+    def _located(self, connection: psycopg.Connection[Any]) -> str:
+        """Return the table of this database, with its schema; makes it in the login's first schema if there is none."""
+        found = connection.execute(_FIND_TABLE).fetchall()
+        if not found:
+            connection.execute(_BEGIN_TO_MAKE)
+            found = connection.execute(_FIND_TABLE).fetchall()
+            if not found:
+                connection.execute(_MAKE_TABLE)
+                found = connection.execute(_FIND_TABLE).fetchall()
+            connection.execute("COMMIT")
+        names = [name for (name,) in found]
+        if len(names) > 1:
+            raise StoreError(
+                f"The pacing store {self._place} has several tables, so that logins would not share one pace: "
+                f"{', '.join(names)}. Keep one of them and drop the others"
+            )
+        return str(names[0])
+
+    def _of_table(self, statement: str) -> str:
+        return statement.replace("{table}", self._table.replace("%", "%%"))
+
     def _write(
         self, connection: psycopg.Connection[Any], version: Version, schedule: Schedule, budget: Budget, now: float
     ) -> None:
-        connection.execute(_WRITE, (str(version), now, schedule.dump(), budget.dump(), self._key))
+        connection.execute(self._of_table(_WRITE), (str(version), now, schedule.dump(), budget.dump(), self._key))
         self._memory.see(version, schedule, budget)
 
     def _forget_client(self) -> None:

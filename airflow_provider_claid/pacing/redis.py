@@ -44,8 +44,8 @@ class RedisStore(SharedStore):
     another process has written meanwhile.
     """
 
-    def __init__(self, place: Place, account: str) -> None:
-        super().__init__(place, account)
+    def __init__(self, place: Place, account: str, host: str = "") -> None:
+        super().__init__(place, account, host)
         # The braces keep an account in one slot of a cluster.
         self._name = f"airflow-provider-claid:{{{self._key}}}:pacing"
         self._client: Any = None

@@ -14,7 +14,7 @@ import json
 import sys
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -33,6 +33,9 @@ LONGEST_BRAKE = 120.0
 HISTORY = 300.0
 # How long no fixed window is believed in after one was refused: another server counts so that it looks like one.
 DISTRUST = 3600.0
+# How long a host counts as one that uses the account, and how often it says so.
+HOST_KEPT = 600.0
+HOST_SAYS = 60.0
 # Sums of seconds are equal within this.
 EPSILON = 1e-6
 # Of what `Schedule.dump` writes; a schedule of another version is not read.
@@ -51,6 +54,10 @@ class Pace:
         """Return a part of this pace, at least one request a minute."""
         return Pace(self.per_second * part, max(1, int(self.per_minute * part)))
 
+    def evenly(self) -> Pace:
+        """Return this pace without bursts: no faster than the minute allows in the long run."""
+        return Pace(min(self.per_second, self.per_minute / 60.0), self.per_minute)
+
 
 class Schedule:
     """
@@ -58,7 +65,8 @@ class Schedule:
 
     `guard` widens the spacing: four sends may arrive early or late by `guard` seconds in all without five of them
     falling into one second. `closed_until` is the brake: nothing is booked before it. `window` is what is known of a
-    fixed window of the server, None before `distrusted_until`.
+    fixed window of the server, None before `distrusted_until`. `hosts` are the hosts that used the account in the last
+    ten minutes, by their names, with the time at which each said so.
     """
 
     def __init__(
@@ -68,16 +76,21 @@ class Schedule:
         closed_until: float = 0.0,
         window: FixedWindow | None = None,
         distrusted_until: float = 0.0,
+        *,
+        hosts: Mapping[str, float] | None = None,
     ) -> None:
         self.bookings = array("d", bookings)
         self.guard = guard
         self.closed_until = closed_until
         self.window = window
         self.distrusted_until = distrusted_until
+        self.hosts = dict(hosts or {})
 
     def copy(self) -> Schedule:
         """Return the same schedule, kept apart."""
-        return Schedule(self.bookings, self.guard, self.closed_until, self.window, self.distrusted_until)
+        return Schedule(
+            self.bookings, self.guard, self.closed_until, self.window, self.distrusted_until, hosts=self.hosts
+        )
 
     def dump(self) -> bytes:
         """Return the schedule as bytes, the same on every machine: a line of JSON, then each booking as a double."""
@@ -87,6 +100,7 @@ class Schedule:
             "closed_until": self.closed_until,
             "window": self.window and vars(self.window),
             "distrusted_until": self.distrusted_until,
+            "hosts": self.hosts,
         }
         return json.dumps(header).encode() + b"\n" + _little_endian(self.bookings).tobytes()
 
@@ -101,7 +115,8 @@ class Schedule:
             if fields["version"] == VERSION:
                 guard, closed, distrusted = (float(fields[name]) for name in _SECONDS)
                 window = FixedWindow.load(fields["window"]) if fields["window"] else None
-                return cls(_little_endian(bookings), guard, closed, window, distrusted)
+                hosts = {str(name): float(at) for name, at in fields["hosts"].items()}
+                return cls(_little_endian(bookings), guard, closed, window, distrusted, hosts=hosts)
         except (AttributeError, KeyError, TypeError) as cause:
             raise ValueError("no schedule") from cause
         raise ValueError(f"no schedule of version {VERSION}")
@@ -111,6 +126,7 @@ class Schedule:
         self.bookings = array("d", (at + seconds for at in self.bookings))
         self.closed_until += seconds
         self.distrusted_until += seconds
+        self.hosts = {name: at + seconds for name, at in self.hosts.items()}
         self.window = None
 
     def remember(self, seen: Schedule) -> None:
@@ -119,6 +135,7 @@ class Schedule:
         self.guard = max(self.guard, seen.guard)
         self.closed_until = max(self.closed_until, seen.closed_until)
         self.distrusted_until = max(self.distrusted_until, seen.distrusted_until)
+        self.hosts = seen.hosts | self.hosts
         self.window = None
 
     def book(self, now: float, pace: Pace, *, instead_of: float | None = None, spread: float = 0.0) -> float:
@@ -152,7 +169,8 @@ class Schedule:
         Take note of a 429 for the request booked at `at`, and say whether this schedule explains it.
 
         A used-up minute closes the schedule until it resets, one second longer because servers round. A used-up second
-        widens the spacing. A fixed window that was relied on is believed in no more, unless it was that second alone.
+        widens the spacing; if others used it up, it closes the schedule until it resets. A fixed window that was relied
+        on is believed in no more, unless it was that second alone.
         """
         explained = self._explains(at, quota)
         if self.window and self.window.proven and (quota.window > 1 or not explained):
@@ -161,7 +179,7 @@ class Schedule:
             self.close(now, quota.reset + 1.0)
         else:
             self.widen(self.guard + GUARD_STEP)
-            self.close(now, self.spacing(pace))
+            self.close(now, self.spacing(pace) if explained else max(self.spacing(pace), quota.reset))
         return explained
 
     def accepted(self, at: float, took: float, quota: Quota) -> bool:
@@ -182,6 +200,12 @@ class Schedule:
     def close(self, now: float, seconds: float) -> None:
         """Book nothing for this long, at most `LONGEST_BRAKE`: then one request asks again, instead of all waiting."""
         self.closed_until = max(self.closed_until, now + min(seconds, LONGEST_BRAKE))
+
+    def note_host(self, name: str, now: float) -> None:
+        """Note that a host uses the account, and forget those that have not said so for long."""
+        if not now - HOST_SAYS < self.hosts.get(name, now - HOST_KEPT) <= now + HOST_SAYS:
+            kept = {each: at for each, at in self.hosts.items() if abs(now - at) < HOST_KEPT}
+            self.hosts = kept | {name: now}
 
     def _explains(self, at: float, quota: Quota) -> bool:
         margin = SECOND_MARGIN if quota.window <= 1 else MINUTE / 60.0

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -95,6 +96,11 @@ class Memory:
         self._stepped_at = 0.0
         self._stepped_by = 0.0
 
+    @property
+    def hosts(self) -> Mapping[str, float]:
+        """Which hosts used the account, when this was last seen."""
+        return self._schedule.hosts
+
     def see(self, version: Version, schedule: Schedule, budget: Budget) -> None:
         """Take note of what was just written."""
         self._version, self._schedule, self._budget = version, schedule, budget
@@ -132,10 +138,12 @@ class SharedStore(ScheduleStore):
     """
     The schedule and the budget of an account in a store that several hosts reach. Its clock is the store's.
 
-    Raises `StoreError` where the store does not answer in time or refuses.
+    `host` names the host that this process is of. Raises `StoreError` where the store does not answer in time, or
+    refuses.
     """
 
-    def __init__(self, place: Place, account: str) -> None:
+    def __init__(self, place: Place, account: str, host: str = "") -> None:
+        self._host = host or secrets.token_hex(4)
         self._place = place
         self._key = key_of(account)
         self._clock = StoreClock()
@@ -165,8 +173,17 @@ class SharedStore(ScheduleStore):
             # In a forked child: a thread of the parent may have held the lock, and the client is the parent's.
             self._pid, self._lock = os.getpid(), threading.Lock()
             self._forget_client()
+
+        def by_this_host(schedule: Schedule, now: float, budget: Budget) -> T:
+            schedule.note_host(self._host, now)
+            return change(schedule, now, budget)
+
         with self._lock:
-            return self._transact(change, budgeted=budgeted)
+            return self._transact(by_this_host, budgeted=budgeted)
+
+    def hosts(self) -> Mapping[str, float]:
+        """Return which hosts used the account when this process last saw it; asks nobody."""
+        return self._memory.hosts
 
     @abstractmethod
     def _transact(self, change: Change[T], *, budgeted: bool) -> T:

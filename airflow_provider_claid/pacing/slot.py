@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_claid.pacing.budget import Spend
-from airflow_provider_claid.pacing.store import Booking
+from airflow_provider_claid.pacing.store import Booking, NotYetError
 
 if TYPE_CHECKING:
     from airflow_provider_claid.pacing.pacer import Pacer
@@ -58,9 +58,18 @@ class Slot:
         return self._booked().due
 
     async def book(self) -> None:
-        """Book the earliest legal send time, instead of one that was missed; raises `BudgetError`."""
+        """
+        Book the earliest legal send time, instead of one that was missed; raises `BudgetError`.
+
+        Waits while another kernel's use of the schedule may still count.
+        """
         spread, self._pacer.spread = self._pacer.spread, 0.0
-        await self._pacer.step(partial(self._book, spread))
+        while True:
+            try:
+                return await self._pacer.step(partial(self._book, spread))
+            except NotYetError as cause:
+                self._pacer.waits_because(cause)
+                await asyncio.sleep(cause.seconds)
 
     async def refund(self) -> None:
         """

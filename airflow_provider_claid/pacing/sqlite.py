@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import sqlite3
 import stat
-import sys
 import tempfile
 import threading
 import time
@@ -17,16 +17,15 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from airflow_provider_claid.pacing.budget import Budget, BudgetError
+from airflow_provider_claid.pacing.faults import described, is_lasting
+from airflow_provider_claid.pacing.owner import Owner
 from airflow_provider_claid.pacing.schedule import Schedule
-from airflow_provider_claid.pacing.store import Change, ScheduleStore, StoreError
+from airflow_provider_claid.pacing.store import Change, FolderError, ScheduleStore, StoreError
 
 T = TypeVar("T")
 BUSY_SECONDS = 5.0
-_NETWORK_FILE_SYSTEMS = {
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gpfs",
-    "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
-}  # fmt: skip
-_REMEDY = "set [claid] pacing_dir to a local folder of this user"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it is checked before use
+_REMEDY = "set [claid] pacing_dir to a local folder that belongs to this user and has mode 0700"
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS pace (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -38,17 +37,33 @@ _TABLES = (
 
 
 def default_folder() -> Path:
-    """Return where schedules are kept unless `[claid] pacing_dir` says otherwise."""
-    return Path(tempfile.gettempdir()) / f"airflow-provider-claid-{os.getuid()}"
+    """
+    Return where schedules are kept unless `[claid] pacing_dir` says otherwise; raises `FileNotFoundError` without any.
+
+    That is in shared memory where there is one: services of one machine may each have a /tmp or a TMPDIR of its own.
+    """
+    return _folders()[0]
+
+
+def _folders() -> list[Path]:
+    """Return the folders of this host and user that need no setting, the best first."""
+    name, parents = f"airflow-provider-claid-{os.getuid()}", []
+    if SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+        parents.append(SHARED_MEMORY)
+    try:
+        parents.append(Path(tempfile.gettempdir()))
+    except FileNotFoundError:
+        if not parents:
+            raise
+    return [parent / name for parent in parents]
 
 
 def spare_folders(folder: Path) -> list[Path]:
     """Return other folders of this host and user for a schedule, the best last."""
-    shared_memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it is checked before use
-    spares = [default_folder()]
-    if shared_memory.is_dir():
-        spares.append(shared_memory / default_folder().name)
-    return [spare for spare in spares if spare != folder]
+    try:
+        return [spare for spare in reversed(_folders()) if spare != folder]
+    except FileNotFoundError:
+        return []
 
 
 def file_name(account: str) -> str:
@@ -60,14 +75,16 @@ class SQLiteStore(ScheduleStore):
     """
     A schedule in a file. Its clock is the host's monotonic clock, so a step of the wall clock changes nothing.
 
-    A schedule that another boot wrote counts as empty; the budget outlives a boot, and a loss of power. A file that is
-    deleted is made again, with what this process last saw of it. Raises `StoreError` for a folder that is not ours
-    alone or lies on a network file system, and for a file that is locked, unreadable or on a full disk.
+    A folder belongs to one kernel at a time (`Owner`). A schedule that another boot wrote counts as empty; the budget
+    outlives a boot, and a loss of power. A file that is deleted is made again, with what this process last saw of it.
+    Raises `FolderError` for a folder that is not ours alone, `NotYetError` for one that another kernel has just used,
+    and `StoreError` for a file that is locked, unreadable or on a full disk.
     """
 
     def __init__(self, folder: Path, account: str) -> None:
         self.path = folder / file_name(account)
         self._boot = boot_id()
+        self._owner = Owner(folder, self._boot)
         self.lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
@@ -89,10 +106,15 @@ class SQLiteStore(ScheduleStore):
                 if isinstance(cause, sqlite3.DatabaseError) and "not a database" in str(cause):
                     with suppress(OSError):
                         self.path.unlink(missing_ok=True)
-                raise StoreError(f"The pacing file {self.path} cannot be used ({cause})") from cause
+                raise self._failure(cause) from cause
             except BaseException:
                 self.disconnect()
                 raise
+
+    def _failure(self, cause: sqlite3.Error | OSError) -> StoreError:
+        if is_lasting(cause):
+            return FolderError(self.path.parent, f"cannot be used ({cause}; {described(self.path.parent)})", _REMEDY)
+        return StoreError(f"The pacing file {self.path} cannot be used ({cause})")
 
     def _transact(self, change: Change[T], *, budgeted: bool) -> T:
         connection = self._connected()
@@ -100,7 +122,9 @@ class SQLiteStore(ScheduleStore):
         with _transaction(connection):
             schedule = self._read(connection)
             budget = self._read_budget(connection) if budgeted else Budget()
-            result = change(schedule, time.monotonic(), budget)
+            now = time.monotonic()
+            result = change(schedule, now, budget)
+            self._owner.keep(schedule.bookings[-1] - now if schedule.bookings else 0.0)
             self._write(connection, schedule)
             if budgeted:
                 self._write_budget(connection, budget)
@@ -112,9 +136,11 @@ class SQLiteStore(ScheduleStore):
     def _connected(self) -> sqlite3.Connection:
         """Return a connection to the file that has this name now."""
         if self._connection is not None and self._opened == self._identity():
+            self._owner.check()
             return self._connection
         self.disconnect()
         check_folder(self.path.parent)
+        self._owner.check(anew=True)
         # isolation_level None: we begin and end transactions ourselves.
         self._connection = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -221,38 +247,37 @@ def _after_fork() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
-def boot_id() -> str:
-    """Return what names this boot of the host; "" where the system does not tell."""
+def host_of(folder: Path) -> str:
+    """Return a name for whatever shares this folder; "" where the folder cannot be used."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+        check_folder(folder)
+        found = folder.stat()
+    except (OSError, StoreError):
         return ""
+    which = f"{boot_id()} {found.st_dev} {found.st_ino}"
+    return hashlib.blake2b(which.encode(), digest_size=4, person=b"claid-host").hexdigest()
+
+
+def boot_id() -> str:
+    """Return what names the monotonic clock: this boot of the host, and where it has several clocks, which of them."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+    try:
+        # A container may have a time namespace, whose clock is ahead or behind.
+        return f"{boot} {Path('/proc/self/ns/time').readlink()}"
+    except OSError:
+        return boot
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder if need be; raise `StoreError` unless it is ours alone and on a local file system."""
+    """Make the folder if need be; raise `FolderError` unless it is ours alone, and `OSError`."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise StoreError(f"The pacing folder {folder} is not a folder (a link is not accepted): {_REMEDY}")
+        raise FolderError(folder, "is not a folder (a link is not accepted)", _REMEDY)
     if found.st_uid != os.getuid():
-        raise StoreError(f"The pacing folder {folder} belongs to another user (uid {found.st_uid}): {_REMEDY}")
+        raise FolderError(folder, f"belongs to another user ({described(folder)})", _REMEDY)
     if stat.S_IMODE(found.st_mode) & 0o022:
-        raise StoreError(f"The pacing folder {folder} can be written by others: chmod 700 it")
-    if (kind := file_system(folder)) in _NETWORK_FILE_SYSTEMS:
-        raise StoreError(f"The pacing folder {folder} is on a network file system ({kind}): {_REMEDY}")
-
-
-def file_system(folder: Path) -> str:
-    """Return the type of the file system that holds a folder; "" where the system does not tell."""
-    if sys.platform != "linux":
-        return ""
-    here = os.path.realpath(folder)
-    best, kind = "", ""
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        fields, _, rest = line.partition(" - ")
-        mount = fields.split()[4].encode().decode("unicode_escape")
-        inside = here == mount or here.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, rest.split()[0]
-    return kind
+        raise FolderError(folder, f"can be written by others ({described(folder)})", "chmod 700 it")

@@ -6,8 +6,9 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from airflow_provider_claid.pacing.budget import Budget, Spend, utc_day
@@ -21,6 +22,28 @@ Change = Callable[[Schedule, float, Budget], T]
 
 class StoreError(Exception):
     """A store cannot be used now; the message names it and the remedy."""
+
+
+class NotYetError(StoreError):
+    """A store cannot be used yet: whoever books asks again in so many `seconds`, and sends nothing until then."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class FolderError(StoreError):
+    """A folder can keep no schedules until a person mends it: `folder`, what it is (`came`), and how (`fix`)."""
+
+    def __init__(self, folder: Path, came: str, fix: str) -> None:
+        super().__init__(f"The pacing folder {folder} {came}: {fix}")
+        self.folder = folder
+        self.came = came
+        self.fix = fix
+
+
+class OtherMachineError(FolderError):
+    """Another machine uses the folder at this moment; its clock is not this one's."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,12 @@ class Store(Protocol):
 
     def close(self, seconds: float) -> None:
         """Let nobody send for this long."""
+
+    def hosts(self) -> Mapping[str, float]:
+        """Return which hosts use the account, as far as is known (`Schedule.hosts`)."""
+
+    def note_hosts(self, hosts: Mapping[str, float]) -> None:
+        """Keep for later which hosts use the account."""
 
 
 class ScheduleStore(ABC):
@@ -126,6 +155,18 @@ class ScheduleStore(ABC):
     def close(self, seconds: float) -> None:
         """Let nobody send for this long (`Schedule.close`)."""
         self._step(lambda schedule, now, _: schedule.close(now, seconds))
+
+    def hosts(self) -> Mapping[str, float]:
+        """Return which hosts use the account (`Schedule.hosts`)."""
+        return self._step(lambda schedule, _now, _budget: dict(schedule.hosts))
+
+    def note_hosts(self, hosts: Mapping[str, float]) -> None:
+        """Keep which hosts use the account."""
+
+        def change(schedule: Schedule, _now: float, _budget: Budget) -> None:
+            schedule.hosts = dict(hosts)
+
+        self._step(change)
 
 
 class MemoryStore(ScheduleStore):

@@ -12,9 +12,11 @@ import time
 import pytest
 
 from airflow_provider_claid.hooks.claid import ClaidHook
+from airflow_provider_claid.pacing.pacer import store_of
+from airflow_provider_claid.pacing.schedule import Pace
 from airflow_provider_claid.sandbox.server import SandboxServer
 from tests.conftest import KEY
-from tests.integration.pacing.conftest import running
+from tests.integration.pacing.conftest import place_of, running
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
 
@@ -110,6 +112,27 @@ def test_a_server_that_dies_in_the_middle_slows_down_and_stops_nothing(hosts, ki
         assert totals["refused"]["total"] <= 10
         assert log.count("no more than a quarter of the account's limits is used") >= 3
         assert own.password not in log
+
+
+@pytest.mark.parametrize("kind", [RedisServer, PostgresServer])
+def test_eight_hosts_keep_the_limits_while_the_server_is_away(kind, tmp_path, caplog):
+    with running(kind()) as own:
+        place, pace = place_of(own.airflow_connection()), Pace(per_second=20, per_minute=160)
+
+        def client(number):
+            return store_of(f"eight hosts {tmp_path}", tmp_path / str(number), place)
+
+        hosts = [client(number) for number in range(8)]
+        for store in [*hosts, *hosts]:
+            store.book(pace)
+        own.kill()
+        # Each host has a process that knew the others, and one that begins while the server is away.
+        booked = [
+            store.book(pace).due for number in range(8) for store in (hosts[number], client(number)) for _ in range(20)
+        ]
+    booked.sort()
+    assert all(booked[index + 160] - booked[index] >= 60 for index in range(len(booked) - 160))
+    assert caplog.text.count("no more than 0.125 of the account's limits is used") == 16
 
 
 def test_a_look_up_blocks_no_loop(server, monkeypatch):

@@ -18,9 +18,10 @@ from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.generate import generate
 from airflow_provider_claid.delivery.sync import run
 from airflow_provider_claid.pacing.budget import Budget, BudgetError, Spend
-from airflow_provider_claid.pacing.sqlite import SQLiteStore
+from airflow_provider_claid.pacing.sqlite import SQLiteStore, file_name
 from airflow_provider_claid.pacing.store import MemoryStore
 from tests.conftest import UNPACED, make_account
+from tests.pacing_stores import age_mark
 
 
 @pytest.fixture
@@ -69,12 +70,9 @@ def test_credits_of_an_unknown_outcome_are_not_given_back(sandbox, limited):
 
 
 def test_it_fails_closed_where_it_cannot_be_booked(sandbox, limited):
-    limited.pacing_dir.chmod(0o777)
-    try:
-        with pytest.raises(ClaidNotSentError, match="daily_credits cannot be booked"):
-            do(limited)
-    finally:
-        limited.pacing_dir.chmod(0o700)
+    (limited.pacing_dir / file_name(limited.name)).write_bytes(b"this is no database" * 100)
+    with pytest.raises(ClaidNotSentError, match="daily_credits cannot be booked"):
+        do(limited)
     assert posts(sandbox) == 0
 
 
@@ -108,6 +106,7 @@ def test_it_survives_a_reboot_which_the_schedule_does_not(tmp_path, monkeypatch)
     folder.mkdir(mode=0o700)
     SQLiteStore(folder, "one").book(UNPACED, spend=Spend(3, 4))
     monkeypatch.setattr("airflow_provider_claid.pacing.sqlite.boot_id", lambda: "another boot")
+    age_mark(folder, 80)
     with pytest.raises(BudgetError):
         SQLiteStore(folder, "one").book(UNPACED, spend=Spend(2, 4))
 

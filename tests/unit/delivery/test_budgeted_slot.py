@@ -17,7 +17,7 @@ from airflow_provider_claid.delivery.generate import generate
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.sync import run
 from airflow_provider_claid.hooks.claid import ClaidHook
-from airflow_provider_claid.pacing.sqlite import SQLiteStore
+from airflow_provider_claid.pacing.sqlite import SQLiteStore, file_name
 from tests.conftest import make_account
 
 REQUEST = check_request("a red bicycle", 2, 5.0, None)
@@ -130,7 +130,7 @@ def hook(claid_connection, monkeypatch):
 
 def test_airflow_does_not_retry_what_the_day_refuses(sandbox, hook):
     hook.generate("a red bicycle", number_of_images=2)
-    with pytest.raises(AirflowFailException, match=r"2 of the 3 credits of 2.*nothing was sent") as caught:
+    with pytest.raises(AirflowFailException, match=r"2 of the 3 credits of 2.*not billed") as caught:
         hook.generate("a red bicycle", number_of_images=2)
     assert (type(caught.value).__name__, caught.value.billed) == ("ClaidBudgetError", "no")
     assert sandbox.report()["totals"]["posts"] == 1
@@ -138,9 +138,18 @@ def test_airflow_does_not_retry_what_the_day_refuses(sandbox, hook):
 
 def test_airflow_retries_what_could_not_be_booked(sandbox, hook, tmp_path):
     (tmp_path / "pacing").mkdir(mode=0o700)
-    (tmp_path / "pacing").chmod(0o777)
+    account = hook.account()
+    (account.pacing_dir / file_name(account.name)).write_bytes(b"this is no database" * 100)
     with pytest.raises(AirflowException, match="daily_credits cannot be booked") as caught:
         hook.generate("a red bicycle")
     assert not isinstance(caught.value, AirflowFailException)
     assert str(tmp_path / "pacing") in str(caught.value)
+    assert sandbox.report()["totals"]["posts"] == 0
+
+
+def test_airflow_does_not_retry_what_a_folder_that_cannot_be_used_refuses(sandbox, hook, tmp_path):
+    (tmp_path / "pacing").mkdir(mode=0o700)
+    (tmp_path / "pacing").chmod(0o777)
+    with pytest.raises(AirflowFailException, match=r"\[claid\] pacing_dir: got .*mode 0777.*[Cc]hmod 700"):
+        hook.generate("a red bicycle")
     assert sandbox.report()["totals"]["posts"] == 0

@@ -203,6 +203,7 @@ def test_who_is_refused_for_others_is_told_what_to_set(shared, remedy, caplog):
     with caplog.at_level(logging.WARNING):
         asyncio.run(refused())
     assert remedy in caplog.text
+    assert "another OS user (run_as_user) or another [claid] pacing_dir is another schedule" in caplog.text
 
 
 def test_refusals_that_our_own_bookings_explain_are_not_blamed_on_others(caplog):
@@ -279,6 +280,63 @@ def test_a_higher_limit_that_claid_announces_is_not_taken():
         return pace.pace
 
     assert asyncio.run(announced()) == Pace()
+
+
+def test_a_lower_limit_is_kept_no_longer_than_claid_says_so():
+    async def announced(*limits):
+        pace, seen = Pacer(MemoryStore(), Pace()), []
+        async with pace.slot() as slot:
+            for limit in limits:
+                pace.accepted(slot, {"ratelimit-limit": limit, "ratelimit-remaining": "1", "ratelimit-reset": "1"})
+                seen.append(pace.pace)
+        return seen
+
+    assert asyncio.run(announced("1;w=60", "120, 120;w=60, 4;w=1")) == [Pace(4.0, 1), Pace()]
+    assert asyncio.run(announced("1, 1;w=1", "30;w=60", "900, 900;w=60, 50;w=1"))[1:] == [Pace(1, 30), Pace()]
+
+
+@pytest.mark.parametrize(
+    ("headers", "least", "most"),
+    [
+        (SECOND_USED_UP, 0.95, 1.3),
+        ({**SECOND_USED_UP, "ratelimit-reset": "3"}, 2.95, 3.3),
+        ({**SECOND_USED_UP, "ratelimit-reset": "1764345600000"}, 0.95, 1.3),
+        ({"ratelimit-limit": "4, 4;w=1", "ratelimit-remaining": "0"}, 0.95, 1.3),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "7"}, 7.9, 8.3),
+        ({"ratelimit-reset": "7"}, 7.9, 8.3),
+        ({"ratelimit": "limit=4, remaining=0, reset=2"}, 1.95, 2.3),
+        ({**MINUTE_USED_UP, "ratelimit-remaining": "55"}, 0.95, 1.3),
+        ({**MINUTE_USED_UP, "ratelimit-reset": "1764345600"}, 60.9, 61.3),
+        ({}, 0.95, 1.3),
+    ],
+)
+def test_a_refusal_that_our_bookings_do_not_explain_waits_as_the_server_says(headers, least, most):
+    async def refused():
+        pace = Pacer(MemoryStore(), Pace())
+        async with pace.slot() as slot:
+            before = time.monotonic()
+            retry_after = await pace.refused(slot, headers, None)
+            after = time.monotonic()
+        again = pace._store.book(Pace()).due
+        return retry_after, again - after, again - before
+
+    retry_after, from_after, from_before = asyncio.run(refused())
+    assert from_before >= least
+    assert from_after <= most
+    assert (retry_after is None) == (headers == {})
+    assert (retry_after or 0) <= most
+
+
+def test_a_refused_second_that_our_own_bookings_explain_only_widens_the_spacing():
+    async def refused_after_four():
+        pace = Pacer(MemoryStore(), Pace())
+        for _ in range(3):
+            pace._store.book(pace.pace)
+        async with pace.slot() as slot:
+            await pace.refused(slot, {**SECOND_USED_UP, "ratelimit-reset": "30"}, None)
+            return pace._store.book(Pace()).at - slot.at
+
+    assert asyncio.run(refused_after_four()) < 0.5
 
 
 def test_one_pacer_per_loop_and_account_and_one_store_per_account(pacing_dir):

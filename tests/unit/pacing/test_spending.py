@@ -19,6 +19,7 @@ from airflow_provider_claid.pacing.pacer import host_store
 from airflow_provider_claid.pacing.schedule import Pace
 from airflow_provider_claid.pacing.sqlite import SQLiteStore
 from airflow_provider_claid.pacing.store import MemoryStore, StoreError
+from tests.pacing_stores import age_mark
 from tests.unit.pacing.conftest import spent, today
 
 FAST = Pace(per_second=1000, per_minute=100_000)
@@ -83,6 +84,7 @@ def test_a_forked_child_spends_of_the_same_budget(sqlite_store):
 def test_the_budget_outlives_a_boot_and_the_schedule_does_not(pacing_dir, monkeypatch):
     SQLiteStore(pacing_dir, "account").book(ONE_A_MINUTE, spend=Spend(3, 4))
     monkeypatch.setattr(sqlite, "boot_id", lambda: "another boot")
+    age_mark(pacing_dir, 80)
     store = SQLiteStore(pacing_dir, "account")
     assert store.book(ONE_A_MINUTE).due <= time.monotonic()
     with pytest.raises(BudgetError, match="3 of the 4 credits"):

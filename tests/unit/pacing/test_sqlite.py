@@ -19,7 +19,7 @@ import pytest
 from airflow_provider_claid.pacing import fallback, sqlite
 from airflow_provider_claid.pacing.fallback import FallbackStore
 from airflow_provider_claid.pacing.schedule import Pace
-from airflow_provider_claid.pacing.sqlite import SQLiteStore, check_folder, file_name, file_system, spare_folders
+from airflow_provider_claid.pacing.sqlite import SQLiteStore, check_folder, file_name, spare_folders
 from airflow_provider_claid.pacing.store import MemoryStore, StoreError
 
 ONE_A_MINUTE = Pace(per_second=1000, per_minute=1)
@@ -210,12 +210,6 @@ def test_a_step_of_the_wall_clock_changes_nothing(sqlite_store, monkeypatch):
     assert abs(sqlite_store.book(ONE_A_MINUTE).due - first.due - 60.25) < 0.01
 
 
-def test_a_file_of_another_boot_counts_as_empty(pacing_dir, monkeypatch):
-    SQLiteStore(pacing_dir, "account").book(ONE_A_MINUTE)
-    monkeypatch.setattr(sqlite, "boot_id", lambda: "another boot")
-    assert SQLiteStore(pacing_dir, "account").book(ONE_A_MINUTE).due <= time.monotonic()
-
-
 def test_a_restored_older_file_is_used_as_it_is(sqlite_store, pacing_dir):
     first = sqlite_store.book(ONE_A_MINUTE)
     older = SQLiteStore(pacing_dir, "older")
@@ -297,15 +291,3 @@ def test_a_link_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(StoreError, match="a link is not accepted"):
         check_folder(tmp_path / "link")
-
-
-def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "file_system", lambda _: "nfs4")
-    (tmp_path / "far").mkdir(mode=0o700)
-    with pytest.raises(StoreError, match="network file system"):
-        check_folder(tmp_path / "far")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_the_file_system_of_a_folder_is_found(tmp_path):
-    assert file_system(tmp_path) not in {"", "nfs"}

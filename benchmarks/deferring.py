@@ -105,7 +105,7 @@ def _claid(run: str, number: int) -> Any:
 
     order = {
         "identity": {"dag_id": "benchmark", "run_id": run, "task_id": "generate", "map_index": number},
-        "epoch": 0,
+        "generation": 0,
         "request": body(_prompt(number)),
         "claid_conn_id": CLAID,
     }

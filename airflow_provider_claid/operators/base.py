@@ -175,7 +175,7 @@ class ClaidGenerateOperator(BaseOperator):
             reuse=self.reuse,
             own_folder=self.own_folder,
             reconcile_timeout=self.reconcile_timeout,
-            tags=identity.tags() if self.object_tags else {},
+            tags=self._tags(identity),
             on_filtered=self.on_filtered,
             **settled,
         )

@@ -226,8 +226,7 @@ def note_paid(event: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except ClaidError as error:
-        if error.billed == "no":
-            error.billed = "yes"
+        error.billed = "yes"
         raise
 
 

@@ -17,6 +17,7 @@ from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.exceptions import described
 from airflow_provider_claid.metrics import measured
+from airflow_provider_claid.triggers.paths import documented_path
 
 if TYPE_CHECKING:
     from airflow_provider_claid.delivery.account import Account
@@ -33,9 +34,6 @@ GRACE = 180.0
 """Seconds beyond all known waits before Airflow gives up a trigger that it hears nothing of."""
 
 GLANCE = 0.05
-
-PATH = "airflow_provider_claid.triggers.claid.ClaidGenerateTrigger"
-"""By what path a stored trigger is found: the documented one, which stays when this module moves."""
 
 
 class ClaidGenerateTrigger(BaseTrigger):
@@ -73,7 +71,7 @@ class ClaidGenerateTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path, the documented one, and the arguments, plain JSON."""
-        return PATH, {
+        return documented_path(self), {
             "order": dict(self.order),
             "records_path": self.records_path,
             "deadline": self.deadline,
@@ -143,7 +141,9 @@ class ClaidGenerateTrigger(BaseTrigger):
         try:
             order, records, account = await in_thread(self._opened)
         except StoreBusyError as busy:
-            raise ClaidNotSentError(f"The records of this task cannot be used now: {busy}") from busy
+            # An earlier run of this trigger may have paid.
+            message = f"The records of this task cannot be used now: {busy}"
+            raise ClaidNotSentError(message, billed="unknown") from busy
         # What it imports is loaded by now, in that thread.
         from airflow_provider_claid.delivery.payment import pay
 

@@ -46,6 +46,7 @@ def run_deferred(dag, monkeypatch, tmp_path):
     """Run a Dag of the tests with these arguments, deferred, with its records in the test's own folder."""
 
     def run(name="one_picture", **arguments):
+        (tmp_path / "records").mkdir(exist_ok=True)
         given = {"prompt": "a red bicycle", "deferrable": True, "records_path": f"file://{tmp_path}/records/"}
         if name == "mapped":
             expanded = arguments.pop("expand")
@@ -90,6 +91,7 @@ def test_a_variable_that_changes_after_the_payment_loses_no_image(
     sandbox, run_deferred, variables, between, tmp_path, value
 ):
     variables(claid="sku")
+    (tmp_path / "sku-records").mkdir()
     between(lambda: variables(claid=value))
     template = "{{ var.value.claid }}"
     run, (ti,) = run_deferred(

@@ -96,6 +96,7 @@ def test_a_label_that_airflow_fails_on_is_refused_once_before_anything_is_sent(
 def test_the_label_may_name_the_functions_arguments_and_no_label_fails_a_paid_task(
     sandbox, run_mapped, tmp_path, deferrable, template
 ):
+    (tmp_path / "records").mkdir()
     where = {"save_to": f"file://{tmp_path}/", "records_path": f"file://{tmp_path}/records/"}
     partial = {"map_index_template": template, "deferrable": deferrable, **where}
     run, tasks = run_mapped(partial={**partial, "task_id": "generate"}, decorated=["car", "cup"])

@@ -13,6 +13,7 @@ from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.hooks.order import Order
+from airflow_provider_claid.hooks.records import begin
 from airflow_provider_claid.operators.base import comes_back
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
 from airflow_provider_claid.triggers.claid import ClaidGenerateTrigger
@@ -36,6 +37,8 @@ def paid(sandbox, tmp_path):
                 return json.loads(json.dumps(event.payload))
             return None
 
+        (tmp_path / "records").mkdir()
+        begin({"ti": SimpleNamespace(try_number=1, max_tries=0)}, f"file://{tmp_path}/records/", IDENTITY)
         trigger = ClaidGenerateTrigger(order=order.to_json(), records_path=f"file://{tmp_path}/records/")
         return sync.run(event_of(trigger))
 

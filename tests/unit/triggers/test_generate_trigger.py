@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records import ledger
 from airflow_provider_claid.hooks.claid import ClaidHook
 from airflow_provider_claid.hooks.order import Order
+from airflow_provider_claid.hooks.records import begin
 from airflow_provider_claid.triggers import generate
 from airflow_provider_claid.triggers.claid import ClaidGenerateTrigger
 from tests.conftest import KEY
@@ -29,7 +31,15 @@ IDENTITY = Identity("dag", "run", "task")
 @pytest.fixture
 def records(tmp_path):
     (tmp_path / "records").mkdir()
+    for task in ("task", "first"):
+        mark(f"file://{tmp_path}/records/", Identity("dag", "run", task))
     return f"file://{tmp_path}/records/"
+
+
+def mark(records, identity):
+    """Leave the mark of an attempt, as the worker does before it defers."""
+    ti = SimpleNamespace(try_number=1, max_tries=0)
+    begin({"ti": ti}, records, identity)
 
 
 def order(prompt="a red bicycle", identity=IDENTITY, **changes):
@@ -82,7 +92,7 @@ def test_it_is_written_down_as_plain_json_without_the_key(records):
         ({"colour": "red"}, "unknown arguments: colour"),
         ({"order": None}, "KeyError: 'identity'"),
         ({"order": {**order().to_json(), "colour": "red"}}, "colour"),
-        ({"order": {name: value for name, value in order().to_json().items() if name != "epoch"}}, "epoch"),
+        ({"order": {name: value for name, value in order().to_json().items() if name != "generation"}}, "generation"),
         ({"order": {**order().to_json(), "request": {"input": ""}}}, "ValidationError"),
         ({"order": {**order().to_json(), "target": {"uri": "s3://b/"}}}, "scheme"),
         ({"order": "text"}, "TypeError"),

@@ -22,7 +22,7 @@ from tests.services.airflow_rest import PASSWORD, USER, AirflowRest, wait_for
 from tests.services.processes import HOST, Process, free_port
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-START_SECONDS = 180.0
+START_SECONDS = 600.0
 STOP_SECONDS = 20.0
 
 _TASK_TITLE = re.compile(r"^airflow worker -- ([0-9a-f]{8}-[0-9a-f-]{27})$")
@@ -86,6 +86,9 @@ class RunningAirflow(AirflowRest):
     executors: Sequence[str] = ("scheduler",)
     """The components that tasks run under."""
 
+    python = sys.executable
+    """The Python that has this Airflow."""
+
     def __init__(
         self,
         home: Path,
@@ -119,7 +122,7 @@ class RunningAirflow(AirflowRest):
             "CORE__EXECUTION_API_SERVER_URL": f"{self.base_url}/execution/",
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=30",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=120",
             "API__HOST": HOST,
             "API__PORT": str(self.port),
             "API__BASE_URL": self.base_url,
@@ -210,7 +213,7 @@ class RunningAirflow(AirflowRest):
         return found
 
     def task_process(
-        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, timeout: float = 120
+        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, timeout: float = 300
     ) -> TaskProcess:
         """Return the process of a task instance, once it runs."""
 
@@ -245,7 +248,7 @@ class RunningAirflow(AirflowRest):
         return alive and state["status"] == "healthy"
 
     def _migrate(self) -> None:
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        command = [self.python, "-m", "airflow", "db", "migrate"]
         with self._log_file("db-migrate").open("ab") as log:
             done = subprocess.run(
                 command, env=self.environment, stdout=log, stderr=subprocess.STDOUT, timeout=START_SECONDS, check=False
@@ -260,7 +263,7 @@ class RunningAirflow(AirflowRest):
 
     def _process(self, component: str) -> Process:
         """Return an Airflow command, which gets a session of its own, by which all that it starts is found."""
-        command = [sys.executable, "-m", "airflow", *self._arguments(component)]
+        command = [self.python, "-m", "airflow", *self._arguments(component)]
         return Process(command, self._log_file(component), self._environment_of(component))
 
     def _arguments(self, component: str) -> list[str]:

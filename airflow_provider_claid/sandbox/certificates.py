@@ -74,7 +74,7 @@ def names_of(host: str, more: Iterable[str] = ()) -> tuple[str, ...]:
 def checked_name(text: str) -> str:
     """Return a host name or an IP address as a certificate has it, or raise a ValueError."""
     with suppress(ValueError):
-        return str(ip_address(text.strip("[]")))
+        return str(ip_address(text.strip("[]").partition("%")[0]))
     name = text.lower().removesuffix(".")
     labels = name.split(".")
     fits = len(name) <= 253 and all(0 < len(label) <= 63 for label in labels)
@@ -90,6 +90,7 @@ def _is_label(label: str) -> bool:
 def _covered(found: Certificates) -> frozenset[str]:
     """Return the names that these files are good for, none if they are missing, broken, or soon too old."""
     from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
 
     try:
         authority = x509.load_pem_x509_certificate(found.authority.read_bytes())
@@ -97,18 +98,12 @@ def _covered(found: Certificates) -> frozenset[str]:
         server.verify_directly_issued_by(authority)
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(found.server)
         names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, TypeError, x509.ExtensionNotFound, _invalid_signature()):
+    except (OSError, ValueError, TypeError, x509.ExtensionNotFound, InvalidSignature):
         return frozenset()
     if min(server.not_valid_after_utc, authority.not_valid_after_utc) < datetime.now(UTC) + _SPARE:
         return frozenset()
     addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
     return frozenset([*names.get_values_for_type(x509.DNSName), *addresses])
-
-
-def _invalid_signature() -> type[Exception]:
-    from cryptography.exceptions import InvalidSignature
-
-    return InvalidSignature
 
 
 def _make(found: Certificates, names: frozenset[str]) -> None:

@@ -46,6 +46,10 @@ _QUICK = {
     "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
     "DAG_PROCESSOR__STALE_DAG_THRESHOLD": "600",
     "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
+    # On a busy machine a file takes a while to import, and a server to answer.
+    "CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+    "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "600",
+    "WORKERS__EXECUTION_API_TIMEOUT": "60",
     # The triggers of a triggerer that was killed go to the next one after this.
     "TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",

@@ -102,6 +102,9 @@ class Airflow211(VersionedAirflow):
             "WEBSERVER__WEB_SERVER_HOST": HOST,
             "WEBSERVER__WEB_SERVER_PORT": str(self.port),
             "WEBSERVER__WORKERS": "1",
+            "WEBSERVER__WEB_SERVER_MASTER_TIMEOUT": "600",
+            "WEBSERVER__WEB_SERVER_WORKER_TIMEOUT": "600",
+            "CORE__DAG_FILE_PROCESSOR_TIMEOUT": "600",
         }
 
     def __enter__(self) -> Self:

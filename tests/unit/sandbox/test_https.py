@@ -168,6 +168,7 @@ def test_a_machine_whose_name_no_certificate_can_have_is_reached_by_the_others(m
         ("[::1]", "::1"),
         ("2001:DB8::0001", "2001:db8::1"),
         ("10.0.0.7", "10.0.0.7"),
+        ("fe80::1%eth0", "fe80::1"),
     ],
 )
 def test_names_are_written_as_certificates_have_them(given_name, name):

@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 AIRFLOW := 3.3.2
+# Those beside it, each in an environment that a test makes.
+OLDER := 2.11.2 3.1.8
 # Unit tests that are skipped without the Azure and OpenLineage providers.
 NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/test_store_errors.py \
     tests/unit/operators/batch/test_batch_lineage.py
@@ -64,7 +66,7 @@ benchmark: $(VENV)/.integration
 	$(BIN)/python scripts/services.py
 	$(BIN)/python -m benchmarks
 
-# The pinned files, for the newest Airflow.
+# The pinned files, for the newest Airflow, and for older ones.
 requirements: $(VENV)/.dev
 	echo "apache-airflow==$(AIRFLOW)" > $(VENV)/newest.txt
 	$(BIN)/uv pip compile -q -U pyproject.toml --extra sandbox -c $(VENV)/newest.txt -o requirements/demo.txt \
@@ -73,6 +75,11 @@ requirements: $(VENV)/.dev
 	    --universal --python-version 3.11 --no-header --no-annotate
 	$(BIN)/uv pip compile -q -U pyproject.toml --extra integration -c requirements/dev.txt -o requirements/integration.txt \
 	    --universal --python-version 3.11 --no-header --no-annotate
+	for older in $(OLDER); do \
+	    echo "apache-airflow==$$older" > $(VENV)/older.txt; \
+	    $(BIN)/uv pip compile -q -U pyproject.toml -c $(VENV)/older.txt -o requirements/airflow-$${older%.*}.txt \
+	        --universal --python-version 3.11 --no-header --no-annotate || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .demo .services .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -32,6 +32,7 @@ os.environ.update(
 for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_") or name.lower().endswith("_proxy")]:
     del os.environ[name]
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
@@ -43,6 +44,17 @@ from airflow_provider_claid.delivery import sync  # noqa: E402
 from airflow_provider_claid.delivery.account import Account  # noqa: E402
 from airflow_provider_claid.pacing.schedule import Pace  # noqa: E402
 from airflow_provider_claid.sandbox.server import SandboxServer  # noqa: E402
+
+# No test fails because a machine is slow. CI is to say the same of the same code twice; elsewhere each run tries new
+# examples, remembers those that failed, and prints how to repeat them.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+    **({"derandomize": True, "database": None} if os.environ.get("CI") else {}),
+)
+hypothesis.settings.load_profile("tests")
 
 KEY = "sandbox-key"
 UNPACED = Pace(per_second=10_000, per_minute=1_000_000)
@@ -70,7 +82,7 @@ def account(sandbox, tmp_path):
 
 
 def make_account(url, folder, **changes):
-    endpoint = {"api_key": KEY, "base_url": url, "timeout": 5.0}
+    endpoint = {"api_key": KEY, "base_url": url, "timeout": 30.0}
     endpoint.update({name: changes.pop(name) for name in list(changes) if name in endpoint})
     pacing = folder / "pacing"
     pacing.mkdir(mode=0o700, exist_ok=True)
@@ -83,7 +95,7 @@ def make_account(url, folder, **changes):
 def claid_connection(sandbox, monkeypatch, tmp_path):
     """Airflow's connection `claid_default`, pointing to the sandbox, in effect unpaced, with schedules of its own."""
     monkeypatch.setenv("AIRFLOW__CLAID__PACING_DIR", str(tmp_path / "pacing"))
-    extra = {"requests_per_second": 10_000, "requests_per_minute": 1_000_000, "request_timeout": 5}
+    extra = {"requests_per_second": 10_000, "requests_per_minute": 1_000_000, "request_timeout": 30}
     value = {"conn_type": "claid", "host": sandbox.url, "password": KEY, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_CLAID_DEFAULT", json.dumps(value))
     return value

@@ -22,7 +22,7 @@ def dags_folder():
     folder.mkdir(exist_ok=True)
     for file in [*OWN_DAGS.glob("*.py"), *(REPOSITORY / "dags").glob("*.py")]:
         shutil.copy(file, folder)
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=110)
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=600)
     return folder
 
 

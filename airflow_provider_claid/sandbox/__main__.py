@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _EXTRA = {"fastapi", "starlette", "uvicorn", "h11", "PIL"}
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_OPTIONS = {"names": "name", "keys": "key", "storages": "storage"}
 
 
 def _checked(read: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -76,15 +78,32 @@ def _parser() -> argparse.ArgumentParser:
     add("--credits", type=int, metavar="N", help="credits of each account (no end of them)")
     add("--plain", action="store_true", help="draw no scenes behind the prompts: a fifth of the work")
     add("--keep-alive", type=float, metavar="SECONDS", help="how long idle connections are kept (5)")
+    add("--https", action="store_true", help="serve TLS, with a certificate and an authority of its own")
+    add(
+        "--name",
+        action="append",
+        dest="names",
+        metavar="NAME",
+        help="a host name or address that clients use, as host.docker.internal; may be repeated; needs --https",
+    )
+    add("--certificates", metavar="FOLDER", help="where ca.pem goes, for clients to trust; needs --https (temporary)")
     add("--seed", type=int, help="repeat latencies, fault probabilities and drawings")
     return parser
+
+
+def _address_of(server: SandboxServer) -> str:
+    """Return the address without its port, by the first name that clients were said to use."""
+    if not server.settings.names:
+        return server.url.rpartition(":")[0]
+    name = server.settings.names[0]
+    return f"https://[{name}]" if ":" in name else f"https://{name}"
 
 
 def connection_of(server: SandboxServer) -> str:
     """Return the Airflow connection that points at `server`, as JSON."""
     connection: dict[str, Any] = {
         "conn_type": "claid",
-        "host": server.url.rpartition(":")[0],
+        "host": _address_of(server),
         "port": server.port,
         "password": server.settings.keys[0].token,
     }
@@ -101,8 +120,11 @@ def _greeting(server: SandboxServer) -> str:
         "",
         "Point Airflow at it:",
         f"  export AIRFLOW_CONN_CLAID_DEFAULT='{connection_of(server)}'",
-        "",
     ]
+    if server.settings.https:
+        # In a container it is where that has the file.
+        lines.append(f"  export SSL_CERT_FILE={shlex.quote(str(server.authority))}")
+    lines.append("")
     for target in server.state.settings.storages:
         place = target.folder or f"{target.type}://{target.bucket}/{target.path}"
         lines.append(f"Storage storage://{target.name}/ writes to {place}")
@@ -116,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.model_validate(given)
     except ValidationError as refusal:
-        option = str(refusal.errors()[0]["loc"][0]).replace("_", "-")
+        field = str(refusal.errors()[0]["loc"][0])
+        option = _OPTIONS.get(field, field.replace("_", "-"))
         parser.error(f"--{option}: {_reasons(refusal)}")
     try:
         from airflow_provider_claid.sandbox.server import SandboxServer
@@ -138,7 +161,15 @@ def _serve(server: SandboxServer) -> int:
         signal.signal(number, lambda *_: over.set())
     try:
         server.start()
+    except ModuleNotFoundError as missing:
+        if missing.name != "cryptography":
+            raise
+        sys.stderr.write("--https needs the package cryptography, which Airflow brings: pip install cryptography\n")
+        return 1
     except OSError as refusal:
+        if refusal.filename:
+            sys.stderr.write(f"--certificates: {refusal.filename}: {refusal.strerror}\n")
+            return 1
         sys.stderr.write(f"Cannot listen on {server.settings.host}:{server.settings.port}: {refusal.strerror}\n")
         return 1
     sys.stdout.write(_greeting(server))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import tempfile
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import uvicorn
 
 from airflow_provider_claid.sandbox.app import create_app
+from airflow_provider_claid.sandbox.certificates import Certificates, certificates_in, names_of
 from airflow_provider_claid.sandbox.faults import Fault
 from airflow_provider_claid.sandbox.report import NEWEST
 from airflow_provider_claid.sandbox.settings import DEFAULT_STORAGE, Settings, StorageTarget
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Result = TypeVar("_Result")
-_START_SECONDS = 15.0
-_STOP_SECONDS = 10.0
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
 
 
 class _Server(uvicorn.Server):
@@ -59,20 +61,33 @@ class SandboxServer:
         self.settings = settings or Settings(**fields)
         self.port = self.settings.port
         self._thread: threading.Thread | None = None
+        self._certificates: Certificates | None = None
 
     @property
     def url(self) -> str:
         """The address to send requests to, without a slash at its end."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
         host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.settings.https else 'http'}://{host}:{self.port}"
+
+    @property
+    def authority(self) -> Path:
+        """The file of the certificate authority that clients of a sandbox with `https` must trust, while it runs."""
+        if self._certificates is None:
+            raise RuntimeError("the sandbox does not serve https, or is not running")
+        return self._certificates.authority
 
     def start(self) -> Self:
         """Start serving; return once connections are accepted."""
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        listener = self._listen()
-        self.port = listener.getsockname()[1]
+        self._scratch = contextlib.ExitStack()
+        try:
+            self._certificates = self._certified() if self.settings.https else None
+            listener = self._listen()
+        except BaseException:
+            self._scratch.close()
+            raise
         self.state = State(self._with_default_storage())
+        self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             create_app(self.state),
             loop="asyncio",
@@ -85,6 +100,7 @@ class SandboxServer:
             server_header=False,
             timeout_keep_alive=self.settings.keep_alive,  # type: ignore[arg-type]
             timeout_graceful_shutdown=2,
+            ssl_certfile=self._certificates.server if self._certificates else None,
         )
         self._server = _Server(config, self.state)
         self._thread = threading.Thread(
@@ -102,8 +118,8 @@ class SandboxServer:
         self._server.should_exit = True
         self._thread.join(_STOP_SECONDS)
         self._thread = None
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        self._certificates = None
+        self._scratch.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -159,7 +175,15 @@ class SandboxServer:
             return self.settings
         folder = self.settings.folder
         if folder is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="claid-sandbox-", ignore_cleanup_errors=True)
-            folder = Path(self._scratch.name)
+            folder = self._temporary("storage")
         target = StorageTarget(name=DEFAULT_STORAGE, folder=folder.resolve())
         return self.settings.model_copy(update={"storages": (target,)})
+
+    def _certified(self) -> Certificates:
+        folder = self.settings.certificates or self._temporary("certificates")
+        names = names_of(self.settings.host, self.settings.names)
+        return certificates_in(folder.expanduser().resolve(), names)
+
+    def _temporary(self, what: str) -> Path:
+        made = tempfile.TemporaryDirectory(prefix=f"claid-sandbox-{what}-", ignore_cleanup_errors=True)
+        return Path(self._scratch.enter_context(made))

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from airflow_provider_claid.sandbox.certificates import checked_name
 
 Scope = Literal["image_editing", "image_generation", "video_generation", "storage"]
 ALL_SCOPES: frozenset[Scope] = frozenset({"image_editing", "image_generation", "video_generation", "storage"})
@@ -88,6 +90,8 @@ class Settings(BaseModel):
     `credits` is what each account has to spend, None without end. `folder` is where the default storage
     writes; None is a temporary folder that goes away with the sandbox. `plain` pictures have one colour behind their
     prompt, which is a fifth of the work. `seed` repeats latencies, fault probabilities and drawings.
+    `https` serves TLS with a certificate for this machine and `names`, by an authority whose file is in
+    `certificates`; None is a temporary folder that goes away with the sandbox.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -110,6 +114,9 @@ class Settings(BaseModel):
     plain: bool = False
     seed: int | None = None
     keep_alive: Annotated[float, Field(gt=0)] = 5.0
+    https: bool = False
+    names: tuple[str, ...] = ()
+    certificates: Path | None = None
 
     @field_validator("per_second", "per_minute", mode="before")
     @classmethod
@@ -129,6 +136,18 @@ class Settings(BaseModel):
     def _latency_is_in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 <= value[0] <= value[1] < float("inf"):
             raise ValueError("latency is seconds >= 0, or a range such as 1-8")
+        return value
+
+    @field_validator("names")
+    @classmethod
+    def _names_can_be_certified(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(checked_name(name) for name in value)
+
+    @field_validator("names", "certificates")
+    @classmethod
+    def _only_https_is_certified(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and not info.data.get("https"):
+            raise ValueError("it needs https")
         return value
 
     @field_validator("filtered_words")

@@ -18,7 +18,7 @@ from tests.services.rgw import RadosGateway
 
 __all__ = ["dag", "dags_folder", "log_text"]
 
-SECONDS = 300
+SECONDS = 900
 
 
 def pytest_collection_modifyitems(items):

@@ -82,7 +82,7 @@ def test_openlineage_gets_the_folder_of_the_pictures_from_its_own_listener(dags_
         "TEST_ARGUMENTS": json.dumps(arguments),
     }
     command = [sys.executable, "-c", RUN_DAG, str(dags_folder / "outlets.py")]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=110)
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=600)
     events = [json.loads(line) for line in log.read_text().splitlines()]
     (end,) = [
         event for event in events if event["eventType"] in ("COMPLETE", "FAIL") and ".generate" in event["job"]["name"]

@@ -26,7 +26,7 @@ def test_dies_with_the_process_that_started_it(tmp_path):
         child = psutil.Process(int(parent.stdout.readline()))
         assert listens(port)
         parent.send_signal(signal.SIGKILL)
-    child.wait(10)
+    child.wait(60)
     assert not listens(port)
 
 

@@ -22,7 +22,7 @@ from tests.services.airflow_rest import PASSWORD, USER, AirflowRest, wait_for
 from tests.services.processes import HOST, Process, free_port
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-START_SECONDS = 180.0
+START_SECONDS = 600.0
 STOP_SECONDS = 20.0
 
 _TASK_TITLE = re.compile(r"^airflow worker -- ([0-9a-f]{8}-[0-9a-f-]{27})$")
@@ -46,6 +46,10 @@ _QUICK = {
     "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
     "DAG_PROCESSOR__STALE_DAG_THRESHOLD": "600",
     "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
+    # On a busy machine a file takes a while to import, and a server to answer.
+    "CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+    "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "600",
+    "WORKERS__EXECUTION_API_TIMEOUT": "60",
     # The triggers of a triggerer that was killed go to the next one after this.
     "TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
@@ -86,6 +90,9 @@ class RunningAirflow(AirflowRest):
     executors: Sequence[str] = ("scheduler",)
     """The components that tasks run under."""
 
+    python = sys.executable
+    """The Python that has this Airflow."""
+
     def __init__(
         self,
         home: Path,
@@ -119,7 +126,7 @@ class RunningAirflow(AirflowRest):
             "CORE__EXECUTION_API_SERVER_URL": f"{self.base_url}/execution/",
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=30",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=120",
             "API__HOST": HOST,
             "API__PORT": str(self.port),
             "API__BASE_URL": self.base_url,
@@ -210,7 +217,7 @@ class RunningAirflow(AirflowRest):
         return found
 
     def task_process(
-        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, timeout: float = 120
+        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, timeout: float = 300
     ) -> TaskProcess:
         """Return the process of a task instance, once it runs."""
 
@@ -245,7 +252,7 @@ class RunningAirflow(AirflowRest):
         return alive and state["status"] == "healthy"
 
     def _migrate(self) -> None:
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        command = [self.python, "-m", "airflow", "db", "migrate"]
         with self._log_file("db-migrate").open("ab") as log:
             done = subprocess.run(
                 command, env=self.environment, stdout=log, stderr=subprocess.STDOUT, timeout=START_SECONDS, check=False
@@ -260,7 +267,7 @@ class RunningAirflow(AirflowRest):
 
     def _process(self, component: str) -> Process:
         """Return an Airflow command, which gets a session of its own, by which all that it starts is found."""
-        command = [sys.executable, "-m", "airflow", *self._arguments(component)]
+        command = [self.python, "-m", "airflow", *self._arguments(component)]
         return Process(command, self._log_file(component), self._environment_of(component))
 
     def _arguments(self, component: str) -> list[str]:

@@ -13,6 +13,8 @@ import httpx
 
 USER = PASSWORD = "admin"
 _POLL_SECONDS = 0.2
+# On a busy machine a first request can take a minute: the server then imports what it answers with.
+_ANSWER_SECONDS = 120.0
 _Result = TypeVar("_Result")
 
 
@@ -30,9 +32,11 @@ def wait_for(predicate: Callable[[], _Result], timeout: float, what: str) -> _Re
 class AirflowRest:
     """The API of an Airflow at `base_url`, as the user `admin`."""
 
+    version = "v2"
+
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self._http = httpx.Client(base_url=base_url, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=base_url, timeout=_ANSWER_SECONDS, trust_env=False)
 
     @cached_property
     def _token(self) -> str:
@@ -40,10 +44,13 @@ class AirflowRest:
         answer.raise_for_status()
         return answer.json()["access_token"]
 
+    def _credentials(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"}
+
     def api(self, method: str, path: str, *, accept: str = "application/json", **request: Any) -> httpx.Response:
-        """Return the answer to a request below /api/v2; an error names what the server said."""
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": accept}
-        answer = self._http.request(method, f"/api/v2/{path}", headers=headers, **request)
+        """Return the answer to a request below /api/{version}; an error names what the server said."""
+        headers = {"Accept": accept, **self._credentials()}
+        answer = self._http.request(method, f"/api/{self.version}/{path}", headers=headers, **request)
         if answer.is_error:
             message = f"{method} {path}: {answer.status_code} {answer.text:.2000}"
             raise httpx.HTTPStatusError(message, request=answer.request, response=answer)
@@ -62,7 +69,7 @@ class AirflowRest:
     def wait_for(self, predicate: Callable[[], _Result], timeout: float, what: str) -> _Result:
         return wait_for(predicate, timeout, what)
 
-    def wait_dag(self, dag_id: str, timeout: float = 120) -> dict[str, Any]:
+    def wait_dag(self, dag_id: str, timeout: float = 300) -> dict[str, Any]:
         """Return a Dag once the Dag processor has stored it."""
         try:
             return wait_for(lambda: self._dag(dag_id), timeout, f"Dag {dag_id}")
@@ -90,7 +97,7 @@ class AirflowRest:
         return self.get(f"dags/{dag_id}/dagRuns", order_by="run_after", limit=100)["dag_runs"]
 
     def wait_run(
-        self, dag_id: str, run_id: str, timeout: float = 120, states: Iterable[str] = ("success", "failed")
+        self, dag_id: str, run_id: str, timeout: float = 300, states: Iterable[str] = ("success", "failed")
     ) -> str:
         """Return the state of a run once it is one of `states`; who is late is told with its task instances."""
         states = tuple(states)
@@ -114,7 +121,7 @@ class AirflowRest:
         return next(ti for ti in found if (ti["task_id"], ti["map_index"]) == (task_id, map_index))
 
     def wait_task(
-        self, dag_id: str, run_id: str, task_id: str, states: Iterable[str], timeout: float = 120, map_index: int = -1
+        self, dag_id: str, run_id: str, task_id: str, states: Iterable[str], timeout: float = 300, map_index: int = -1
     ) -> dict[str, Any]:
         """Return a task instance once its state is one of `states`."""
         states = tuple(states)
@@ -156,7 +163,9 @@ class AirflowRest:
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
         """Clear these tasks of a run (all without names), so that they run again."""
-        body: dict[str, Any] = {"dag_run_id": run_id, "dry_run": False, "only_failed": False}
+        # Airflow 2.11 lets the run rest unless it is told.
+        how = {"dry_run": False, "only_failed": False, "reset_dag_runs": True}
+        body: dict[str, Any] = {"dag_run_id": run_id, **how}
         self.api("POST", f"dags/{dag_id}/clearTaskInstances", json=body | ({"task_ids": task_ids} if task_ids else {}))
 
     def set_state(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
@@ -177,7 +186,7 @@ class AirflowRest:
                 return False
             return True
 
-        wait_for(answered, 30, f"events of the asset {name}")
+        wait_for(answered, 300, f"events of the asset {name}")
         return [event for event in found if event["name"] == name]
 
     def asset_state(self, name: str) -> dict[str, Any]:

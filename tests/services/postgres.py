@@ -80,7 +80,7 @@ class PostgresServer(Service):
 
     def _run(self) -> None:
         self._process.start()
-        self._process.wait_until(self._answers, 60)
+        self._process.wait_until(self._answers)
 
     def _answers(self) -> bool:
         import psycopg

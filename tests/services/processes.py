@@ -57,7 +57,7 @@ class Process:
                 start_new_session=True,
             )
 
-    def wait_until(self, ready: Callable[[], object], seconds: float = 30) -> None:
+    def wait_until(self, ready: Callable[[], object], seconds: float = 180) -> None:
         """Wait until `ready()` is true; fail with the end of the log if the program ends before, or takes longer."""
         deadline = time.monotonic() + seconds
         while not ready():

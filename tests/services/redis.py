@@ -98,7 +98,7 @@ class RedisServer(Service):
         import redis
 
         tls = {"ssl": True, "ssl_ca_certs": str(self.certificate)} if self.certificate else {}
-        return redis.Redis(HOST, self.port, password=self.password, socket_timeout=10, **tls)
+        return redis.Redis(HOST, self.port, password=self.password, socket_timeout=60, **tls)
 
     def url(self, db: int = 0) -> str:
         """Return its address with the password, as Celery takes it."""

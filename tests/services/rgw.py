@@ -159,7 +159,7 @@ class RadosGateway(Service):
                 check=False,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=600,
                 env=self._environment(),
             )
             if done.returncode == 0:
@@ -231,10 +231,10 @@ class RadosGateway(Service):
         self._read_log()
         with socket.create_connection((HOST, self._port)) as held:
             held.sendall(head.encode())
-            self._held = self._log.wait(lambda: self._log.under_way, 5)
+            self._held = self._log.wait(lambda: self._log.under_way, 60)
             self._set("rgw_max_concurrent_requests", 1)
             try:
-                self._gateway.wait_until(lambda: _ask(self._port, f"{_MARK}busy") == 503, 5)
+                self._gateway.wait_until(lambda: _ask(self._port, f"{_MARK}busy") == 503)
                 yield self.url
             finally:
                 self._set("rgw_max_concurrent_requests", SLOTS)

@@ -204,7 +204,7 @@ def test_an_interruption_does_not_wait_for_a_disk_that_hangs(account, folder, mo
     try:
         with pytest.raises(ClaidPictureError, match="KeyboardInterrupt after the request left"), airflow_errors():
             do(account, folder, images=1)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 50
     finally:
         hanging.set()
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -228,7 +228,7 @@ def test_a_proxys_refusal_is_not_sent(tmp_path, monkeypatch, status):
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.listener.getsockname()[1]}")
     error = outcome_of(make_account("https://api.claid.ai", tmp_path))
     stop_listening(proxy.listener)
-    proxy.join(5)
+    proxy.join(60)
     assert (type(error), error.billed) == (errors.ClaidNotSentError, "no")
     assert len(proxy.heads) == 2
     assert all(head.startswith(b"CONNECT api.claid.ai:443") for head in proxy.heads)
@@ -268,7 +268,7 @@ def test_the_question_to_a_proxy_does_not_pass_for_the_request(tmp_path, monkeyp
     with pytest.raises(errors.ClaidNotSentError):
         run(client.ClaidClient(endpoint).generate(REQUEST, Gate()))
     stop_listening(proxy.listener)
-    proxy.join(5)
+    proxy.join(60)
     assert gate == []
 
 

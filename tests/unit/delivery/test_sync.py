@@ -189,7 +189,7 @@ def test_a_forked_child_makes_a_loop_and_a_client_of_its_own(sandbox, account):
 
     process = context.Process(target=child)
     process.start()
-    assert here.poll(20)
+    assert here.poll(60)
     in_child = here.recv()
     process.join()
     again = sync.run(generate(account, REQUEST))
@@ -202,19 +202,19 @@ def test_a_fork_harms_no_other_thread_of_the_parent(sandbox, account):
     def two_calls():
         results.append(sync.run(generate(account, REQUEST)).request_id)
         done.set()
-        go.wait(20)
+        go.wait(60)
         results.append(sync.run(generate(account, REQUEST)).request_id)
 
     thread = threading.Thread(target=two_calls, daemon=True)
     thread.start()
-    assert done.wait(20)
+    assert done.wait(60)
     child = os.fork()
     if child == 0:
         gc.collect()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     go.set()
-    thread.join(10)
+    thread.join(60)
     assert len(results) == 2
 
 

@@ -11,12 +11,12 @@ def test_who_has_no_thread_yet_is_not_handed_over_and_can_still_leave():
 
     def work(number):
         begun.append(number)
-        released.wait(10)
+        released.wait(60)
         return number
 
     async def main():
         tasks = [asyncio.create_task(in_thread(work, number)) for number in range(WIDTH + 3)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(begun) < WIDTH:
                 await asyncio.sleep(0.001)
         tasks[WIDTH].cancel()

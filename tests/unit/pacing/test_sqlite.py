@@ -95,7 +95,7 @@ def test_a_fork_in_the_middle_of_a_step_harms_neither(sqlite_store, monkeypatch)
     process = context.Process(target=child)
     process.start()
     thread.join()
-    assert here.poll(20)
+    assert here.poll(60)
     assert here.recv() < 2.0
     process.join()
 

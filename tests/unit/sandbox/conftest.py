@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +15,10 @@ import pytest
 from airflow_provider_claid.sandbox.server import SandboxServer
 from airflow_provider_claid.sandbox.settings import Key, Settings, StorageTarget
 
+ROOT = Path(__file__).parents[3]
+MODULE = [sys.executable, "-u", "-m", "airflow_provider_claid.sandbox"]
+PATIENCE = 60
+"""Seconds after which something hangs; no test is to fail because a machine is slow."""
 KEYS = (
     Key(token="sandbox-key"),
     Key(token="pictures-only", scopes=frozenset({"image_editing"})),
@@ -56,7 +63,7 @@ def server(_server):
 @pytest.fixture
 def client(server):
     """A client that sends the key with all scopes."""
-    with httpx.Client(base_url=server.url, headers={"Authorization": "Bearer sandbox-key"}, timeout=20) as client:
+    with httpx.Client(base_url=server.url, headers={"Authorization": "Bearer sandbox-key"}, timeout=PATIENCE) as client:
         yield client
 
 
@@ -78,7 +85,7 @@ def last(server):
     """Wait until a request has ended on the server's side, and return what the report says of the last one."""
 
     def wait(path="/v1/image/generate"):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             found = [one for one in server.report()["requests"] if one["path"].startswith(path)]
             if found and found[-1]["seconds"] is not None:
@@ -97,7 +104,7 @@ def raw(server):
     def send(prompt="a red bicycle", pictures=1):
         body = json.dumps({"input": prompt, "options": {"number_of_images": pictures}}).encode()
         head = "POST /v1/image/generate HTTP/1.1\r\nHost: sandbox\r\nAuthorization: Bearer sandbox-key\r\n"
-        connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
         opened.append(connection)
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         return connection
@@ -105,3 +112,26 @@ def raw(server):
     yield send
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture
+def command():
+    """Run the command line until its greeting is complete; return the process and the greeting."""
+    running = []
+
+    def run(*arguments):
+        process = subprocess.Popen(
+            [*MODULE, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        lines = []
+        while not lines or not lines[-1].startswith("Storage "):
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            lines.append(line)
+        return process, lines
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()

@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture
 def control(server):
     """A client without a key."""
-    with httpx.Client(base_url=f"{server.url}/_sandbox", timeout=10) as client:
+    with httpx.Client(base_url=f"{server.url}/_sandbox", timeout=60) as client:
         yield client
 
 

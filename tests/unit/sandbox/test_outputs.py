@@ -106,7 +106,7 @@ def test_writes_into_buckets(s3):
     key = {"Authorization": "Bearer sandbox-key"}
     with (
         SandboxServer(latency=0, storages=targets, s3_endpoint=endpoint) as server,
-        httpx.Client(base_url=server.url, headers=key, timeout=20) as client,
+        httpx.Client(base_url=server.url, headers=key, timeout=60) as client,
     ):
         parameters = {"bucket": "pictures", "credentials": {"access_key": "a", "secret_access_key": "s"}}
         client.post("/v1/storage/storages", json={"name": "added", "type": "s3", "parameters": parameters})

@@ -198,7 +198,7 @@ def test_cancelled_before_its_turn_it_sends_nothing(sandbox, records, claid_conn
 
     started = time.monotonic()
     sync.run(cancelled())
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
     assert (posts(sandbox), outcomes(records)) == (1, [])
 
 

@@ -110,13 +110,13 @@ def test_entries_that_come_at_once_share_segments(local, tmp_path, monkeypatch):
 
     def slow(*given):
         entered.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return create(*given)
 
     monkeypatch.setattr(journal._objects, "create", slow)
     with ThreadPoolExecutor(80) as pool:
         appended = [pool.submit(journal.append, intent(0))]
-        entered.wait(10)
+        entered.wait(60)
         appended += [pool.submit(journal.append, intent(item)) for item in range(1, 80)]
         while len(journal._queue) < 79:
             pass

@@ -374,14 +374,14 @@ def test_what_is_added_while_a_write_is_under_way_waits_for_the_next(local, monk
 
     def slow(lines):
         entered.set()
-        go_on.wait(10)
+        go_on.wait(60)
         append(lines)
 
     monkeypatch.setattr(manifest._sink, "append", slow)
     manifest.add(line(0))
     writing = threading.Thread(target=manifest.write)
     writing.start()
-    entered.wait(10)
+    entered.wait(60)
     manifest.add(line(1))
     go_on.set()
     writing.join()

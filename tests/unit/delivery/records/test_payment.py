@@ -299,7 +299,7 @@ def test_attempts_at_once_are_billed_once(job, sandbox, first_try):
     together = threading.Barrier(4)
 
     def attempt(_):
-        together.wait(10)
+        together.wait(60)
         try:
             return job.pay(first_try=first_try)
         finally:

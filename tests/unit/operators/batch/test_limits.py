@@ -205,13 +205,13 @@ class TestExecutionTimeout:
         publish, copying = LocalFolder.publish, threading.Barrier(3)
 
         def slow(*given):
-            copying.wait(10)
+            copying.wait(60)
             time.sleep(0.5)
             return publish(*given)
 
         with monkeypatch.context() as patched:
             patched.setattr(LocalFolder, "publish", slow)
-            self.timeout(task, prompts_of(2), lambda: copying.wait(10) >= 0)
+            self.timeout(task, prompts_of(2), lambda: copying.wait(60) >= 0)
         assert task.outcomes == ["failed"] * 2
         assert task.result["credits"] == task.credits() == 2
         assert {line["error"]["kind"] for line in task.manifest} == {"ClaidUndeliveredError"}

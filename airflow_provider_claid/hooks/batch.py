@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,23 +55,22 @@ class Places:
         if scan.duplicates:
             parts.append("deduplicate")
         fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-        records = open_objects(self.records, makes_root=self.below)
-        manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
-        try:
-            manifest.open()
-            if self.chosen:
-                reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
-            journal = Journal(records, self.key)
-            journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
-            require_free_names(items, manifest)
-            if not manifest.is_finished:
-                manifest.begin(begin(records, self.key))
-        except StoreBusyError as busy:
-            manifest.close()
-            raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
-        except BaseException:
-            manifest.close()
-            raise
+        with ExitStack() as opening:
+            try:
+                records = open_objects(self.records, makes_root=self.below)
+                manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
+                opening.callback(manifest.close)
+                manifest.open()
+                if self.chosen:
+                    reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
+                journal = Journal(records, self.key)
+                journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
+                require_free_names(items, manifest)
+                if not manifest.is_finished:
+                    manifest.begin(begin(records, self.key))
+            except StoreBusyError as busy:
+                raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
+            opening.pop_all()
         return journal, manifest
 
 

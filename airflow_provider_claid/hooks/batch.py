@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,22 +53,21 @@ class Places:
         if scan.duplicates:
             parts.append("deduplicate")
         fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-        manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
-        try:
-            manifest.open()
-            require_free_names(manifest, scan)
-            if self.chosen:
-                reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
-            journal = Journal(self.records, self.key)
-            journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
-            if not manifest.is_finished:
-                manifest.begin(self.fence)
-        except StoreBusyError as busy:
-            manifest.close()
-            raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
-        except BaseException:
-            manifest.close()
-            raise
+        with ExitStack() as opening:
+            try:
+                manifest = Manifest(open_sink(self.folder, self.name), fingerprint, scan.total)
+                opening.callback(manifest.close)
+                manifest.open()
+                require_free_names(manifest, scan)
+                if self.chosen:
+                    reserve(open_objects(self.folder, FIELD), f"{self.name}.batch", fingerprint, scan.total)
+                journal = Journal(self.records, self.key)
+                journal.open(fingerprint, scan.total, lambda item: manifest.is_final(item) or item in scan.duplicates)
+                if not manifest.is_finished:
+                    manifest.begin(self.fence)
+            except StoreBusyError as busy:
+                raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
+            opening.pop_all()
         return journal, manifest
 
 
@@ -92,7 +92,10 @@ def records_place(records: str | None, target: Target | None) -> RecordsPlace:
         accepted, fix = "a folder for the records of a batch without save_to", "Or set [claid] records_path."
         raise ClaidConfigurationError("records_path", "nothing", accepted, fix)
     below = replace(target, uri=target.uri + RECORDS_FOLDER)
-    return RecordsPlace(open_objects(below, makes_root=True), target)
+    try:
+        return RecordsPlace(open_objects(below, makes_root=True), target)
+    except StoreBusyError as busy:
+        raise ClaidNotSentError(f"The records of this batch cannot be kept now: {busy}") from busy
 
 
 def places_of(key: str, fence: Fence, place: RecordsPlace, target: Target | None, manifest_path: str | None) -> Places:

@@ -106,6 +106,10 @@ class Manifest:
         self._fence = fence
         self._write_whole()
 
+    def go_on(self) -> None:
+        """Raise `ClaidBatchUnfinishedError` if a later attempt had begun some seconds ago."""
+        self._begun.go_on()
+
     def ending(self, index: int) -> str | None:
         """Return how an item ended; None if it has not."""
         found = self._endings[index]

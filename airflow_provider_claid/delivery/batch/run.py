@@ -141,7 +141,8 @@ class _Run:
         except ClaidBatchUnfinishedError as fault:
             if not self._batch.manifest.overtaken:
                 raise
-            self._stop_for(fault)
+            # Whatever else stopped this attempt, it is not for Airflow to end the task by.
+            self.cause = fault
 
     async def _write_all(self) -> None:
         batch = self._batch

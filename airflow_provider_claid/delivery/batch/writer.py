@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError
+from airflow_provider_claid.delivery.batch.attempts import ASK_EVERY
 from airflow_provider_claid.delivery.batch.endings import Line
 from airflow_provider_claid.delivery.batch.journal import Journal
 from airflow_provider_claid.delivery.batch.manifest import Manifest
@@ -23,7 +24,11 @@ GLANCE = 0.1
 
 
 class Writer:
-    """Writes lines as they come, several at once where the place of the manifest asks for it."""
+    """
+    Writes lines as they come, several at once where the place of the manifest asks for it.
+
+    `on_fault` hears of what stops it, within seconds of the begin of a later attempt.
+    """
 
     def __init__(self, manifest: Manifest, journal: Journal, on_fault: Callable[[BaseException], None]) -> None:
         self._manifest = manifest
@@ -31,7 +36,7 @@ class Writer:
         self._on_fault = on_fault
         self._task: asyncio.Task[None] | None = None
         self._unsettled: list[int] = []
-        self._written_at = self._settled_at = time.monotonic()
+        self._written_at = self._settled_at = self._asked_at = time.monotonic()
 
     def add(self, line: Line) -> None:
         """Take a line in."""
@@ -73,6 +78,9 @@ class Writer:
     async def _write_on(self) -> None:
         while True:
             try:
+                if time.monotonic() > self._asked_at + ASK_EVERY:
+                    await in_thread(self._manifest.go_on)
+                    self._asked_at = time.monotonic()
                 if self._is_due():
                     await self._write_some()
                 if time.monotonic() > self._settled_at + SETTLE_EVERY:

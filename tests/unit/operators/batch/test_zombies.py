@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def stand_still(process):
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_a_zombie_changes_nothing_of_a_manifest_that_is_finished(task, configure, bucket, tmp_path, place):
-    configure(requests_per_second=10, requests_per_minute=10_000, request_timeout=1)
+    configure(requests_per_second=10, requests_per_minute=10_000, request_timeout=10)
     prefix = f"pictures/{tmp_path.name}"
     arguments = {"prompts": prompts_of(COUNT), "max_failed": COUNT, "save_to": f"file://{task.folder}/"}
     if place == "bucket":
@@ -66,8 +67,7 @@ def test_a_zombie_changes_nothing_of_a_manifest_that_is_finished(task, configure
         lines = [json.loads(line) for line in finished.splitlines()]
         assert [line["index"] for line in lines] == list(range(COUNT))
         assert latest["kind"] == "success"
-        assert latest["result"]["delivered"] >= COUNT // 2
-        posts = task.posts()
+        assert latest["result"]["delivered"] >= COUNT // 2, latest
         zombie.send_signal(signal.SIGCONT)
         ended = end_of(zombie)
     finally:
@@ -77,6 +77,6 @@ def test_a_zombie_changes_nothing_of_a_manifest_that_is_finished(task, configure
     # Its XCom would take the place of that of the attempt that counts.
     assert ended["result"] is None
     assert manifest() == finished
-    # At most what had asked for its turn before it stood still is sent, and recorded: never what the other has sent.
-    assert task.posts() == posts == COUNT
+    # What had not left when it stood still may be missing; nothing is paid twice.
+    assert set(Counter(task.prompts_sent()).values()) == {1}
     assert task.credits() <= COUNT

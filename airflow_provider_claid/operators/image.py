@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 
 from airflow_provider_claid.delivery.checks import Target, check_name
 from airflow_provider_claid.exceptions import airflow_errors, revived
@@ -157,13 +157,15 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         self, context: Context, job: ImageJob, work: Callable[[ImageJob], Coroutine[Any, Any, JobResult]]
     ) -> list[str]:
         from airflow_provider_claid.delivery import sync
-        from airflow_provider_claid.delivery.job import deliverable
+        from airflow_provider_claid.delivery.job import all_filtered, deliverable
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.lineage import announce, delivery_of
 
         result = sync.run(work(job))
         self._hand_over(context, result, job.target)
         uris = deliverable(result, self.on_filtered)
+        if not uris:
+            raise AirflowSkipException(str(all_filtered(result)))
         self._delivery = delivery_of(result, uris, job.request.input)
         announce(context, self.outlets, ClaidHook(self.claid_conn_id), self._delivery)
         return uris

@@ -38,11 +38,9 @@ class Store:
         self._trouble = trouble
         self.on_record: Callable[[str, bytes | None, bytes], None] = lambda *_: None
 
-    def pipe_file(
-        self, path: str, data: bytes, mode: str = "overwrite", Metadata: Mapping[str, str] | None = None, **_: Any
-    ) -> None:
+    def pipe_file(self, path: str, data: bytes, mode: str = "overwrite", **properties: Any) -> None:
         def put() -> None:
-            self.put(path, data, exclusive=mode == "create", metadata=Metadata or {})
+            self.put(path, data, exclusive=mode == "create", metadata=properties.get("Metadata", {}))
 
         remote(self._world, put, self._trouble)
 

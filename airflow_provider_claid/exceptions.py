@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
 from airflow_provider_claid.api import errors
 from airflow_provider_claid.api.bill import current_bill
@@ -145,7 +145,7 @@ def airflow_errors(tags: Mapping[str, str] | None = None) -> Iterator[None]:
         except ClaidError as error:
             bill.correct(error)
             raise _face_of(error) from error.__cause__
-        except GeneratorExit:
+        except (AirflowSkipException, GeneratorExit):
             raise
         except BaseException as interruption:
             if bill.billed == "no" or bill.protected:

@@ -24,7 +24,8 @@ from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.generate import GenerateResult
-from airflow_provider_claid.delivery.job import ImageJob, _copy
+from airflow_provider_claid.delivery.job import ImageJob, deliver
+from airflow_provider_claid.delivery.payment import Paid
 from airflow_provider_claid.delivery.storage import Folder, open_folder
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.pacing.schedule import Pace
@@ -138,15 +139,15 @@ def _download_check_and_upload() -> None:
 
 def _job() -> None:
     folder, turns = _folder("ours-job"), iter(range(len(_addresses)))
-    images = tuple(GeneratedImage(tmp_url=address) for address in _addresses)
     account = Account("benchmark", Endpoint("no-key", "http://127.0.0.1"), Pace(), Path("nowhere"))
-    request = GenerateRequest.model_validate({"input": "anything"})
-    job = ImageJob(account, request, "picture", _target("ours-job"))
-    result = GenerateResult("anything", images, "request", None, datetime.now(UTC))
+    request = GenerateRequest.model_validate({"input": "anything", "options": {"number_of_images": 1}})
 
     async def copy_on() -> None:
         for number in turns:
-            delivered = await _copy(job, result, folder, number + 1)
+            job = ImageJob(account, request, f"{number:06}", _target("ours-job"))
+            images = (GeneratedImage(tmp_url=_addresses[number]),)
+            paid = Paid(GenerateResult("anything", images, f"request {number}", None, datetime.now(UTC)))
+            (delivered,) = (await deliver(job, paid, folder)).pictures
             if delivered.error:
                 raise RuntimeError(delivered.error)
 

@@ -180,3 +180,15 @@ def bucket(s3_url, monkeypatch):
     )
     client.create_bucket(Bucket="pictures")
     return client
+
+
+@pytest.fixture
+def guard(bucket, monkeypatch, request):
+    """A `Guard` before the server of `bucket`, and an Airflow connection to it, `guard.conn_id`."""
+    from tests.s3_guard import guarded
+
+    with guarded() as server:
+        # Airflow keeps the file system of a connection, so each test has one of its own.
+        server.conn_id = f"guarded_{abs(hash(request.node.nodeid))}"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{server.conn_id.upper()}", server.connection())
+        yield server

@@ -34,6 +34,8 @@ class Door:
         await self._slot.wait()
         if self._stop.is_asked:
             raise ClaidNotSentError("The task was stopped before its request left")
+        if self._stop.held():
+            raise ClaidNotSentError("The place of the pictures takes none now, and is being asked again")
         now = asyncio.get_running_loop().time()
         if now > self._closes_at:
             raise ClaidNotSentError("The request came to its turn too late for its record")

@@ -6,24 +6,14 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
 
 from airflow_provider_claid.api.downloads import download
 from airflow_provider_claid.api.errors import ClaidPictureError
 from airflow_provider_claid.api.models import GeneratedImage
 from airflow_provider_claid.delivery.backoff import doubling
-from airflow_provider_claid.delivery.images import (
-    EXTENSIONS,
-    MAX_BYTES,
-    BadPictureError,
-    Header,
-    accept,
-    check,
-    is_black,
-)
-from airflow_provider_claid.delivery.storage import Folder
+from airflow_provider_claid.delivery.images import MAX_BYTES, BadPictureError, Header, accept, check, is_black
 from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -62,23 +52,6 @@ async def fetch(image: GeneratedImage, *, allow_loopback: bool) -> Fetched:
     raise AssertionError("the last try returns or raises")
 
 
-async def stored(folder: Folder, name: str, image: GeneratedImage, answered_at: datetime) -> tuple[str, Fetched] | None:
-    """
-    Return the URI and content of a picture that is in the folder already, whole; None if it is not.
-
-    One that is older than the answer is another: of an earlier run with the same file name, or of an earlier prompt.
-    """
-    # Stores tell whole seconds.
-    since = answered_at.replace(microsecond=0)
-    promised = (image.ext or "png").lower().replace("jpeg", "jpg")
-    for extension in sorted(EXTENSIONS, key=lambda each: each != promised):
-        found = await in_thread(folder.read, f"{name}.{extension}", since)
-        if found is not None:
-            with suppress(BadPictureError):
-                return found[0], await in_thread(_examine, found[1], image, accept)
-    return None
-
-
 async def _fetch_once(image: GeneratedImage, url: str, look: Callable[..., Header], *, allow_loopback: bool) -> Fetched:
     data = bytearray()
     async with (
@@ -87,10 +60,11 @@ async def _fetch_once(image: GeneratedImage, url: str, look: Callable[..., Heade
     ):
         async for chunk in chunks:
             data += chunk
-    return await in_thread(_examine, bytes(data), image, look)
+    return await in_thread(examine, bytes(data), image, look)
 
 
-def _examine(data: bytes, image: GeneratedImage, look: Callable[..., Header]) -> Fetched:
+def examine(data: bytes, image: GeneratedImage, look: Callable[..., Header] = accept) -> Fetched:
+    """Check a whole picture against what was promised, by `accept` or `check`; raises `BadPictureError`."""
     header = look(data, width=image.width, height=image.height)
     filtered = is_black(data, header)
     if filtered is None:

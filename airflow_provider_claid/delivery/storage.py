@@ -1,156 +1,128 @@
-"""Where pictures are put: a folder of any `ObjectStoragePath`, written in one atomic step per picture."""
+"""
+Where pictures are put: a folder of any `ObjectStoragePath`, each picture in one atomic step, over nobody else's.
+
+An object tells whose it is in its metadata, written with it in one request. A file has no such place: what is known of
+it is in the records.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Protocol
+from urllib.parse import urlsplit
 
-from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.delivery import files
 from airflow_provider_claid.delivery.checks import Target
-from airflow_provider_claid.delivery.watching.buckets import modified_at
+from airflow_provider_claid.delivery.mark import Mark
+from airflow_provider_claid.delivery.object_folder import NO_TAGS, TAG_RIGHTS, ObjectFolder
+from airflow_provider_claid.delivery.proof import CHECK, Provable
+from airflow_provider_claid.delivery.store_errors import LOCAL_RIGHTS
 
 log = logging.getLogger(__name__)
 
-_S3, _GOOGLE, _AZURE = {"s3", "s3a", "s3n"}, {"gs", "gcs"}, {"abfs", "abfss", "adl"}
-_TAG_RIGHTS = {
-    **dict.fromkeys(_S3, "s3:PutObjectTagging"),
-    **dict.fromkeys(_AZURE, "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/tags/write"),
-}
-"""The schemes of stores whose objects have tags, each with the right that writing them needs."""
-
-_NO_TAGS: Mapping[str, str] = {}
-_TAG_LENGTH = 256
+_CHECK_FILE = bytes(4096)
 
 
 class Folder(Protocol):
-    """An opened target. Its methods block: call them in a thread."""
-
-    def publish(self, name: str, data: bytes, mime: str) -> str:
-        """Write one picture under this name, whole or not at all, over an older one; return its URI."""
-
-    def read(self, name: str, since: datetime) -> tuple[str, bytes] | None:
-        """Read a picture, and return it with its URI; None if there is none that was put there since then."""
-
-
-def open_folder(target: Target, tags: Mapping[str, str] = _NO_TAGS) -> Folder:
     """
-    Open the target, before anything is paid: raises `ClaidInputError` for what can be known by now. Blocks.
+    An opened target. Its methods block: call them in a thread.
 
-    Objects get the `tags`, at most 10, where the store has tags; where it has none, a line in the log says so.
+    They raise `ClaidConfigurationError` for what a person must mend and `StoreBusyError` for what may pass; both name
+    the place and the connection.
     """
-    if tags and target.scheme not in _TAG_RIGHTS:
+
+    keeps_identity: bool
+    """Whether `mark` tells whose a picture is."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the right to write is proven, and the store has not said otherwise since."""
+
+    def prove(self) -> None:
+        """Prove it, unless it is; raises `ClaidConfigurationError`, or `ClaidNotSentError` for what may pass."""
+
+    def publish(self, name: str, data: bytes, mime: str, mark: Mark, *, over: bool = False) -> str | None:
+        """
+        Write one picture under this name, whole or not at all; return its URI.
+
+        None, and nothing is changed, if the name is taken, unless it is to be written `over` what is there.
+        """
+
+    def mark(self, name: str) -> Mark | None:
+        """Return whose a picture is, unmarked for one that does not tell; None if there is none that can be read."""
+
+    def read(self, name: str) -> bytes | None:
+        """Read a picture; None if there is none that can be read."""
+
+    def uri(self, name: str) -> str:
+        """Return the URI of a picture."""
+
+
+def open_folder(target: Target, tags: Mapping[str, str] = NO_TAGS) -> Folder:
+    """
+    Open the target, and prove the right to write there, before anything is paid. Blocks.
+
+    Costs a few requests of the store for the first of a process and target. Raises `ClaidConfigurationError` for what
+    a person must mend, `ClaidNotSentError` for what may pass. Objects get the `tags`, at most 10, where the store has
+    tags; where it has none, a line in the log says so.
+    """
+    if tags and target.scheme not in TAG_RIGHTS:
         log.info("Stores of scheme %s have no tags: the pictures in %s get none.", target.scheme, target.uri)
-        tags = _NO_TAGS
-    if target.scheme == "file":
-        return LocalFolder(target)
-    return ObjectFolder(target, tags)
+        tags = NO_TAGS
+    folder: Folder = LocalFolder(target) if target.scheme == "file" else ObjectFolder(target, tags)
+    folder.prove()
+    return folder
 
 
-class LocalFolder:
+class LocalFolder(Provable):
     """A folder of this machine. Nothing of Airflow's storage is loaded for it: that imports boto3."""
 
+    keeps_identity = False
+    _rights = LOCAL_RIGHTS
+
     def __init__(self, target: Target) -> None:
-        self._target = target
+        super().__init__(target)
         self._path = Path(urlsplit(target.uri).path)
-        try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            writable = os.access(self._path, os.W_OK | os.X_OK)
-        except OSError as cause:
-            raise ClaidInputError("save_to", target.uri, "a folder that can be made", str(cause)) from cause
-        if not writable:
-            raise ClaidInputError("save_to", target.uri, "a folder that this user can write", "Check its permissions.")
+        # The folder may be gone, and a file costs little: proven for this opening only.
+        self.forget()
 
-    def publish(self, name: str, data: bytes, mime: str) -> str:
-        """Write a file beside, sync it to the disk, and rename it over."""
-        unfinished = self._path / f".{name}.{uuid.uuid4().hex}.part"
-        try:
-            with unfinished.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self._path / name)
-        except BaseException:
-            with suppress(OSError):
-                unfinished.unlink()
-            raise
-        return self._target.uri + name
+    def publish(self, name: str, data: bytes, mime: str, mark: Mark, *, over: bool = False) -> str | None:
+        """Write a file, durably; where the file system has no exclusive create, look first."""
+        path = self._path / name
+        with self._writing(name):
+            try:
+                if not over:
+                    return self.uri(name) if files.create(path, data) else None
+            except files.NoHardLinksError:
+                if os.path.lexists(path):
+                    return None
+            files.replace(path, data)
+        return self.uri(name)
 
-    def read(self, name: str, since: datetime) -> tuple[str, bytes] | None:
-        """Read a file, unless it is older."""
-        try:
-            if datetime.fromtimestamp((self._path / name).stat().st_mtime, UTC) < since:
+    def mark(self, name: str) -> Mark | None:
+        """Tell whether a file is there; whose it is only the records know."""
+        return Mark() if os.path.lexists(self._path / name) else None
+
+    def read(self, name: str) -> bytes | None:
+        """Read a file."""
+        with self._errors(name):
+            try:
+                return (self._path / name).read_bytes()
+            except FileNotFoundError:
                 return None
-            return self._target.uri + name, (self._path / name).read_bytes()
-        except FileNotFoundError:
-            return None
 
-
-class ObjectFolder:
-    """A folder of an object store, through Airflow's `ObjectStoragePath` and the connection it names."""
-
-    def __init__(self, target: Target, tags: Mapping[str, str]) -> None:
-        from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-        self._target = target
-        self._tags = {name: tag_value(value, target.scheme) for name, value in tags.items()}
-        try:
-            path = ObjectStoragePath(target.uri, conn_id=target.conn_id)
-            self._fs: Any = path.fs
-        except (ValueError, ImportError) as cause:
-            fix = f"Install the provider of this scheme, or check it ({cause})."
-            raise ClaidInputError("save_to", target.uri, "a scheme that Airflow has a file system for", fix) from cause
-        self._root = path.path.rstrip("/")
-
-    def publish(self, name: str, data: bytes, mime: str) -> str:
-        """Put the object in one request, with its content type, and its tags if the store takes them."""
-        path, tags = f"{self._root}/{name}", self._tags
-        try:
-            self._fs.pipe_file(path, data, **_properties(self._target.scheme, mime, tags))
-        except Exception as cause:
-            if not tags:
-                raise
-            # Paid for: whether it was the tags is seen by a second put without them.
-            self._fs.pipe_file(path, data, **_properties(self._target.scheme, mime, _NO_TAGS))
-            self._tags = {}
-            right, said = _TAG_RIGHTS[self._target.scheme], f"{type(cause).__name__}: {cause}"
-            log.warning("%s was stored without tags, which need the right %s. The store said %s", name, right, said)
-        return self._target.uri + name
-
-    def read(self, name: str, since: datetime) -> tuple[str, bytes] | None:
-        """Get an object, unless it is older; S3 denies what is not there to those who may not list."""
-        path = f"{self._root}/{name}"
-        try:
-            # From 0: s3fs asks for the size of what is read without a range first.
-            data = bytes(self._fs.cat_file(path, start=0))
-            modified = modified_at(self._fs.info(path))
-        except (FileNotFoundError, PermissionError):
-            return None
-        return (self._target.uri + name, data) if modified and modified >= since else None
-
-
-def tag_value(value: str, scheme: str) -> str:
-    """Return what a store of this scheme accepts of a tag's value: other characters become _, the rest is cut off."""
-    # Letters of any script on S3, which counts in UTF-16; ASCII on Azure.
-    kept = re.sub(r"[^\w +\-=.:/@]" if scheme in _S3 else r"[^A-Za-z0-9_ +\-=.:/]", "_", value)
-    return kept.encode("utf-16-le")[: 2 * _TAG_LENGTH].decode("utf-16-le", errors="ignore")
-
-
-def _properties(scheme: str, mime: str, tags: Mapping[str, str]) -> dict[str, Any]:
-    """Return what goes with the bytes, in the words of the file system of this scheme."""
-    if scheme in _S3:
-        return {"ContentType": mime} | ({"Tagging": urlencode(tags, quote_via=quote)} if tags else {})
-    if scheme in _GOOGLE:
-        return {"content_type": mime}
-    if scheme in _AZURE:
-        from azure.storage.blob import ContentSettings
-
-        return {"content_settings": ContentSettings(content_type=mime)} | ({"tags": tags} if tags else {})
-    return {}
+    def _prove(self) -> bool:
+        with self._errors(""):
+            missing = [path for path in (self._path, *self._path.parents) if not path.is_dir()]
+            try:
+                for path in reversed(missing):
+                    files.make_folder(path)
+                files.replace(self._path / CHECK, _CHECK_FILE)
+            except FileNotFoundError as cause:
+                # A file system that makes no folders, /proc say.
+                raise PermissionError(*cause.args) from cause
+            (self._path / CHECK).unlink(missing_ok=True)
+        return True

@@ -6,6 +6,7 @@ The libraries (botocore, azure.core, gcsfs) are optional, so their exceptions ar
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidError
 
 READ_RIGHTS = "to list and to read (S3: ListBucket, GetObject)"
+WRITE_RIGHTS = "to put and to get (S3: PutObject, GetObject)"
+LOCAL_RIGHTS = "to make, to write and to read files there"
 
 _PASSING_STATUS = frozenset({408, 409, 416, 425, 429})
 """4xx that the next look may not meet: busy, or the object was replaced between two reads."""
@@ -20,6 +23,7 @@ _PASSING_STATUS = frozenset({408, 409, 416, 425, 429})
 _PASSING_CODES = ("RequestTimeout", "RequestThrottled", "RequestThrottledException", "SlowDown", "Throttling",
                   "ThrottlingException")  # fmt: skip
 _MISSING_BUCKET = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted")
+_CREATE_BUCKET = "Create the bucket, or correct its name."
 _WRONG_PLACE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
 _BAD_CREDENTIALS = (
     "InvalidAccessKeyId",
@@ -40,6 +44,17 @@ _NO_CREDENTIALS = frozenset(
         "RefreshError",
     }
 )
+_DISK_FAULTS = {
+    errno.ENOSPC: ("where no space is left", "Make room there."),
+    errno.EDQUOT: ("where this user's quota is used up", "Make room there, or raise the quota."),
+    errno.EROFS: ("which is mounted for reading only", "Mount it for writing, or correct the path."),
+    errno.ENAMETOOLONG: ("whose name is longer than its disk takes", "Shorten the name."),
+    **dict.fromkeys(
+        (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+        ("which is no folder that can be made or used", "Correct the path."),
+    ),
+}
+"""What a disk says to who writes, by the number of the error; whoever only reads meets none of it for good."""
 _TRANSPORT = frozenset(
     {
         "ClientError",
@@ -88,7 +103,10 @@ def store_errors(
 
 def is_refused_create(error: BaseException) -> bool:
     """Tell whether a store refused an exclusive create because the object is there (S3: 412 for If-None-Match)."""
-    return any(isinstance(link, FileExistsError) or _status(link) == 412 for link in _chain(error))
+    return any(
+        isinstance(link, FileExistsError) or _status(link) == 412 or _code(link) == "BlobAlreadyExists"
+        for link in _chain(error)
+    )
 
 
 def is_empty(error: BaseException) -> bool:
@@ -101,19 +119,29 @@ def is_denied(error: BaseException) -> bool:
     return any(isinstance(link, PermissionError) or _status(link) == 403 for link in _chain(error))
 
 
-def missing_bucket(place: str, conn_id: str | None) -> ClaidConfigurationError:
-    """Return the error for a bucket or container that is not there."""
-    return _configuration(place, conn_id, "which is not there", "Create the bucket, or correct its name.")
+def missing_bucket(place: str, conn_id: str | None, field: str = "storage_conn_id") -> ClaidConfigurationError:
+    """Return the error for a bucket, a container or a folder of this machine that is not there."""
+    fix = "Make the folder, or correct its path." if place.startswith("file:") else _CREATE_BUCKET
+    return _configuration(place, conn_id, "which is not there", fix, field)
+
+
+def way_to(place: str, conn_id: str | None) -> str:
+    """Say by what a place is reached, for messages."""
+    if place.startswith("file:"):
+        return place
+    return f"{f'the connection {conn_id!r}' if conn_id else 'the credentials of this machine'} for {place}"
 
 
 def _permanent(links: list[BaseException], code: str | None, status: int | None, rights: str) -> tuple[str, str] | None:
     """Return what is wrong and how to mend it, if no waiting helps; the first that is true counts."""
     names = {kind.__name__ for link in links for kind in type(link).__mro__}
     text, status = str(links[0]), status or 0
+    if rights is LOCAL_RIGHTS and (on_disk := _disk_fault(links)):
+        return on_disk
     passing = code in _PASSING_CODES or status in _PASSING_STATUS
     refused = status == 501 or code == "NotImplemented" or (400 <= status < 500 and status != 404)
     rules = {
-        ("whose bucket is not there", "Create the bucket, or correct its name."): code in _MISSING_BUCKET,
+        ("whose bucket is not there", _CREATE_BUCKET): code in _MISSING_BUCKET,
         ("", ""): passing,
         ("whose bucket is elsewhere", "Correct the connection's region and endpoint."): (
             code in _WRONG_PLACE or status == 301
@@ -141,9 +169,13 @@ def _permanent(links: list[BaseException], code: str | None, status: int | None,
 def _configuration(
     place: str, conn_id: str | None, reason: str, fix: str, field: str = "storage_conn_id"
 ) -> ClaidConfigurationError:
-    via = f"the connection {conn_id!r}" if conn_id else "the credentials of this machine"
-    came = f"{via} for {place}, {reason}"
+    came = f"{way_to(place, conn_id)}, {reason}"
     return ClaidConfigurationError(field, came, "a place and a connection that has the rights there", fix)
+
+
+def _disk_fault(links: list[BaseException]) -> tuple[str, str] | None:
+    codes = (link.errno for link in links if isinstance(link, OSError))
+    return next((_DISK_FAULTS[code] for code in codes if code in _DISK_FAULTS), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

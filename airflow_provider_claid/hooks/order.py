@@ -20,6 +20,7 @@ from airflow_provider_claid.delivery.records.store import Records
 from airflow_provider_claid.delivery.records.submission import fingerprint
 from airflow_provider_claid.delivery.watching.expected import Wanted
 from airflow_provider_claid.delivery.watching.watch import Watch
+from airflow_provider_claid.hooks.look import OutputLook
 from airflow_provider_claid.hooks.watch import watch_for
 from airflow_provider_claid.pacing.schedule import Pace
 
@@ -92,6 +93,10 @@ class Order:
         if self.request.output is None:
             return None
         return Search(partial(_folder_watch, self.claid_conn_id, self.storage_conn_id), self.reconcile_timeout)
+
+    def look(self) -> OutputLook | None:
+        """Return how pictures in the output folder are looked at; None where Claid keeps them for itself."""
+        return OutputLook(self.claid_conn_id, self.storage_conn_id) if self.request.output else None
 
 
 def _folder_watch(claid_conn_id: str, storage_conn_id: str | None, folder: str, count: int) -> Watch:

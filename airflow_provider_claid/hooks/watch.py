@@ -61,7 +61,7 @@ class Locator:
             raise ClaidInputError("images", came, "https; http only of this machine, with an API on this machine")
         places = tuple(map(Place, wanted.images, addresses))
         files = [place for place in places if place.promise.uri.startswith("file:") and place.promise.is_of_claid]
-        if files and not (await self._hook.aaccount()).endpoint.is_loopback:
+        if files and not (await self._hook.aaccount()).endpoint.is_local:
             came = f"{files[0].promise.uri!r:.80}, as an address that Claid gave"
             fix = "Of this machine, only what save_to copied or a person names is read."
             raise ClaidInputError("images", came, "an address in a connected storage", fix)

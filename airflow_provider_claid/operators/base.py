@@ -194,6 +194,9 @@ class ClaidGenerateOperator(BaseOperator):
             order.ledger(account, records) if records else None,
             order.search(),
             self._stop,
+            owner=replace(order.identity, item=None).key(),
+            look=order.look(),
+            on_filtered=self.on_filtered,
             **rest,
         )
 

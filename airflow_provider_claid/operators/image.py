@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_provider_claid.delivery.account import Account
-    from airflow_provider_claid.delivery.job import ImageJob, JobResult, Picture
+    from airflow_provider_claid.delivery.job import ImageJob, JobResult
     from airflow_provider_claid.delivery.records.store import Records
     from airflow_provider_claid.hooks.order import Order
 
@@ -92,8 +92,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
             settled = self._settled(context)
             if settled.deferred_to:
                 self._defer(settled.order, settled.deferred_to)
-            uris = self._deliver(context, self._job(context, settled), settled.order, run)
-        return _handed_on(uris)
+            return self._deliver(context, self._job(context, settled), settled.order, run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[str]:
         """Take the answer that the trigger has recorded and bring the pictures to where they last; pays for nothing."""
@@ -107,8 +106,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
                 order = _order_in(event)
                 account, records = order.keyless_account(), recorded_in(event["records_path"], order.identity)
                 job = self._job_of(order, account, records, order.name, order.target)
-                uris = self._deliver(context, job, order, partial(collect, event=event))
-        return _handed_on(uris)
+                return self._deliver(context, job, order, partial(collect, event=event))
 
     def _settled(self, context: Context) -> Settled:
         """
@@ -187,20 +185,20 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         order: Order,
         work: Callable[[ImageJob], Coroutine[Any, Any, JobResult]],
     ) -> list[str]:
-        """Return the URIs to hand on; none where `on_filtered` skips them all."""
+        """Return the URIs to hand on; raises `AirflowSkipException` where `on_filtered` skips them all."""
         from airflow_provider_claid.delivery import sync
-        from airflow_provider_claid.delivery.job import deliverable
+        from airflow_provider_claid.delivery.job import all_filtered, deliverable
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.lineage import announce, delivery_of
 
         result = sync.run(work(job))
         self._hand_over(context, result, order)
-        if order.on_filtered == "skip" and result.pictures and all(map(_is_black, result.pictures)):
-            return []
-        uris = deliverable(result, order.on_filtered)
-        self._delivery = delivery_of(result, uris, order.request.input)
-        announce(context, self.outlets, ClaidHook(order.claid_conn_id), self._delivery)
-        return uris
+        if uris := deliverable(result, order.on_filtered):
+            self._delivery = delivery_of(result, uris, order.request.input)
+            announce(context, self.outlets, ClaidHook(order.claid_conn_id), self._delivery)
+            return uris
+        # After XCom: Airflow skips the task, and what is downstream of it.
+        raise AirflowSkipException(str(all_filtered(result)))
 
     def _hand_over(self, context: Context, result: JobResult, order: Order) -> None:
         conn_id = order.target.conn_id if order.target else order.storage_conn_id
@@ -230,10 +228,6 @@ def note_paid(event: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
-def _is_black(picture: Picture) -> bool:
-    return bool(picture.filtered) and not picture.error
-
-
 def _order_in(event: Mapping[str, Any]) -> Order:
     from airflow_provider_claid.hooks.order import Order
 
@@ -242,10 +236,3 @@ def _order_in(event: Mapping[str, Any]) -> Order:
     except (KeyError, ValueError) as fault:
         message = f"The event of the trigger is of another version of this provider ({fault}); a retry reads the record"
         raise ClaidUndeliveredError(message, billed="yes") from fault
-
-
-def _handed_on(uris: list[str]) -> list[str]:
-    """Return the URIs, or have Airflow skip the task, and what is downstream of it, where there are none."""
-    if not uris:
-        raise AirflowSkipException("Claid's content filter made every image black, and on_filtered is 'skip'.")
-    return uris

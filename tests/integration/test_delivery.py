@@ -78,7 +78,8 @@ def test_copies_have_their_content_type_and_their_tags(rgw, rgw_bucket, sandbox,
     assert uris[0] == f"s3://{rgw_bucket}/a+b é/sku 0-1.png"
     for uri in uris:
         address = {"Bucket": rgw_bucket, "Key": uri.removeprefix(f"s3://{rgw_bucket}/")}
-        assert rgw.client().head_object(**address)["ContentType"] == "image/png"
+        head = rgw.client().head_object(**address)
+        assert (head["ContentType"], len(head["Metadata"]["claidsha256"])) == ("image/png", 64)
         tags = {each["Key"]: each["Value"] for each in rgw.client().get_object_tagging(**address)["TagSet"]}
         assert (tags["dag_id"], tags["task_id"]) == ("generates_and_waits", "generate")
         assert tags["run_id"].startswith("manual__")
@@ -94,6 +95,7 @@ def test_azure_copies_are_delivered_and_faults_named(azurite, azure_container, s
         name = uri.removeprefix(f"abfs://{azure_container}/")
         blob = BlobClient.from_connection_string(azurite.connection_string(), azure_container, name)
         assert blob.get_blob_properties().content_settings.content_type == "image/png"
+        assert len(blob.get_blob_properties().metadata["claidsha256"]) == 64
 
     def look(images=None, folder=None, count=None, conn_id="azurite"):
         with airflow_errors():

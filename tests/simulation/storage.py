@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from airflow_provider_claid.delivery import proof
 from airflow_provider_claid.delivery.checks import Target
+from airflow_provider_claid.delivery.object_folder import ObjectFolder
+from airflow_provider_claid.delivery.proof import Provable
 from airflow_provider_claid.delivery.records.objects import StoreObjects
-from airflow_provider_claid.delivery.storage import ObjectFolder
 from tests.simulation.threads import Line, remote
 from tests.simulation.world import EPOCH, START, World
 
@@ -23,6 +25,7 @@ class Object:
 
     data: bytes
     modified: Any
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Store:
@@ -34,8 +37,11 @@ class Store:
         self._trouble = trouble
         self.on_record: Callable[[str, bytes | None, bytes], None] = lambda *_: None
 
-    def pipe_file(self, path: str, data: bytes, mode: str = "overwrite", **_: Any) -> None:
-        remote(self._world, lambda: self.put(path, data, exclusive=mode == "create"), self._trouble)
+    def pipe_file(self, path: str, data: bytes, mode: str = "overwrite", **properties: Any) -> None:
+        def put() -> None:
+            self.put(path, data, exclusive=mode == "create", metadata=properties.get("Metadata", {}))
+
+        remote(self._world, put, self._trouble)
 
     def cat_file(self, path: str, start: int = 0) -> bytes:
         found: Object = remote(self._world, lambda: self._get(path), self._trouble)
@@ -46,9 +52,9 @@ class Store:
             raise FileNotFoundError(path)
         return self.objects[path]
 
-    def info(self, path: str) -> dict[str, Any]:
+    def metadata(self, path: str) -> Mapping[str, str]:
         found: Object = remote(self._world, lambda: self._get(path), self._trouble)
-        return {"LastModified": found.modified.replace(microsecond=0), "size": len(found.data)}
+        return found.metadata
 
     def find(self, root: str) -> list[str]:
         found: list[str] = remote(
@@ -59,14 +65,16 @@ class Store:
     def invalidate_cache(self) -> None:
         """There is none."""
 
-    def put(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
+    def put(
+        self, path: str, data: bytes, *, exclusive: bool = False, metadata: Mapping[str, str] | None = None
+    ) -> None:
         """Put an object now."""
         old = self.objects.get(path)
         if old is not None and exclusive:
             raise FileExistsError(path)
         if path.startswith(f"{RECORDS}/"):
             self.on_record(path, old.data if old else None, data)
-        self.objects[path] = Object(data, self.clock())
+        self.objects[path] = Object(data, self.clock(), metadata or {})
 
     def clock(self) -> Any:
         """Return the store's own time."""
@@ -134,8 +142,10 @@ def objects_of(store: Store) -> StoreObjects:
 
 
 def folder_of(store: Store, target: Target) -> ObjectFolder:
-    """Return the product's folder in this store."""
+    """Return the product's folder in this store, proven to be writable."""
     folder = ObjectFolder.__new__(ObjectFolder)
-    folder._target, folder._tags = target, {}
+    Provable.__init__(folder, target)
+    folder._tags, folder.keeps_identity = {}, True
     folder._fs, folder._root = store, target.uri.removeprefix("s3://").rstrip("/")
+    proof._proven[folder._key] = True
     return folder

@@ -14,13 +14,13 @@ import pytest
 
 from airflow_provider_claid.api import client
 from airflow_provider_claid.api.outcome import of_silence
-from airflow_provider_claid.delivery import payment, pictures
+from airflow_provider_claid.delivery import payment, pictures, publishing
 from airflow_provider_claid.delivery.departure import Door
+from airflow_provider_claid.delivery.object_folder import ObjectFolder
 from airflow_provider_claid.delivery.records import ledger
 from airflow_provider_claid.delivery.records.decision import Await, Send, decide
 from airflow_provider_claid.delivery.records.ledger import Ledger
 from airflow_provider_claid.delivery.records.store import ObjectRecords
-from airflow_provider_claid.delivery.storage import ObjectFolder
 from airflow_provider_claid.pacing.budget import Budget
 from airflow_provider_claid.pacing.pacer import Pacer
 from airflow_provider_claid.pacing.schedule import Pace, Schedule
@@ -97,7 +97,7 @@ async def leaves_unless_stopped(door):
     door.passed = door._stop.under_way = True
 
 
-note_failure, finish, read = Ledger._note_failure, ObjectRecords.finish, ObjectFolder.read
+note_failure, finish = Ledger._note_failure, ObjectRecords.finish
 
 
 async def says_that_nothing_was_billed(self, intent, door, cause):
@@ -115,12 +115,8 @@ def forgets(records, number, result, *, unless_ended=False):
     finish(records, number, result)
 
 
-def publishes_nothing(folder, name, data, mime):
-    return folder._target.uri + name
-
-
-def reads_what_is_older(folder, name, since):
-    return read(folder, name, since.min.replace(tzinfo=since.tzinfo))
+def publishes_nothing(folder, name, *_, **__):
+    return folder.uri(name)
 
 
 def books_without_the_minute(pacer, instead_of, spread, spend):
@@ -147,7 +143,7 @@ SABOTAGE = {
     "pictures of others are adopted": (payment, "_is_alone", is_always_alone),
     "an end is written over a better one": (ObjectRecords, "finish", forgets),
     "a picture is not stored": (ObjectFolder, "publish", publishes_nothing),
-    "an older picture is taken": (ObjectFolder, "read", reads_what_is_older),
+    "what stands under a name is taken for the picture": (publishing, "whose", lambda *_: "same"),
     "half a picture is stored": (pictures, "check", lambda *_, **__: pictures.Header("PNG", 8, 8)),
 }
 

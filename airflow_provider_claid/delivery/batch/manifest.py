@@ -108,7 +108,7 @@ class Manifest:
 
     def go_on(self) -> None:
         """Raise `ClaidBatchUnfinishedError` if a later attempt had begun some seconds ago."""
-        self._begun.go_on()
+        self._fenced.go_on()
 
     def ending(self, index: int) -> str | None:
         """Return how an item ended; None if it has not."""

@@ -24,7 +24,7 @@ from airflow_provider_claid.delivery.batch.progress import Progress, Snapshot
 from airflow_provider_claid.delivery.batch.rules import Allowance, Breaker, Width, verdict
 from airflow_provider_claid.delivery.batch.writer import Writer
 from airflow_provider_claid.delivery.checks import OnFiltered
-from airflow_provider_claid.delivery.job import ImageJob, deliver, order
+from airflow_provider_claid.delivery.job import ImageJob, deliver, order, require_readable
 from airflow_provider_claid.delivery.prompts.source import Item
 from airflow_provider_claid.delivery.records.submission import Submission
 from airflow_provider_claid.delivery.stop import Stop
@@ -100,7 +100,9 @@ class _Run:
         self.again = False
         """Whether a later attempt can do more for an item that failed."""
         self._batch = batch
-        self._stop = Stop(above=batch.killed)
+        self._folder = batch.folder
+        self._stop = Stop(above=batch.killed, held=self._is_held)
+        self._is_readable = False
         self._crew = Crew(Width(batch.pace), self._on_fault)
         self._breaker = Breaker()
         self._writer = Writer(batch.manifest, batch.journal, self._on_fault)
@@ -214,6 +216,9 @@ class _Run:
 
     async def _begin(self, item: Item) -> None:
         crew, job = self._crew, replace(self._batch.job_of(item), stop=self._stop)
+        if not self._is_readable:
+            await require_readable(job)
+            self._is_readable = True
         cost = self._cost(item, job)
         # What is under way may turn out to cost nothing.
         await crew.until(lambda: self._is_stopped or (crew.has_room and (self._is_affordable(cost) or crew.is_idle)))
@@ -248,8 +253,23 @@ class _Run:
         self._writer.add(line)
         del self._under_way[item.index]
         self.again = self.again or (error is not None and error.retryable)
+        if self._is_held():
+            await self._prove_again()
         if not self._is_stopped and (cause := self._breaker.cause(error, bill.billed)):
             self._stop_for(cause)
+
+    def _is_held(self) -> bool:
+        """Tell whether the store has refused a picture since it was last proven that it takes them."""
+        return self._folder is not None and not self._folder.is_proven
+
+    async def _prove_again(self) -> None:
+        """Ask the store again before anything more is paid; what it says then stops the batch."""
+        try:
+            if self._folder is not None:
+                await in_thread(self._folder.prove)
+        except ClaidError as fault:
+            fault.billed = "yes"
+            self._stop_for(fault)
 
     def _cost(self, item: Item, job: ImageJob) -> int:
         """Return what an item can cost beyond what is recorded of it, in credits."""

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError
-from airflow_provider_claid.delivery.batch.attempts import ASK_EVERY
 from airflow_provider_claid.delivery.batch.endings import Line
+from airflow_provider_claid.delivery.batch.fence import ASK_EVERY
 from airflow_provider_claid.delivery.batch.journal import Journal
 from airflow_provider_claid.delivery.batch.manifest import Manifest
 from airflow_provider_claid.delivery.store_errors import StoreBusyError

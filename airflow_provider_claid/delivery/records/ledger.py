@@ -151,14 +151,6 @@ class Ledger:
             return [each for each in pictures if isinstance(each, dict)] if isinstance(pictures, list) else []
         return []
 
-    async def owns(self, name: str) -> bool:
-        """Tell whether an earlier submission of this job has delivered a picture of this name."""
-        with suppress(ClaidError):
-            for each in await self.history():
-                if any(picture.get("name") == name for picture in await self.delivered(each.number)):
-                    return True
-        return False
-
     async def submit(self, send: Callable[[GenerateRequest, Door], Awaitable[Answer]], door: Door) -> Answer:
         """
         Claim, send through the door, and note what became of it; raises what `send` raises.

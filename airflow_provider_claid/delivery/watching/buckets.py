@@ -168,7 +168,7 @@ class S3Bucket(ObjectBucket):
     """A bucket of S3, listed page by page (1,000 keys, in order), each page beginning where a wanted key may be."""
 
     def __init__(self, fs: Any, name: str, place: str, conn_id: str | None) -> None:
-        super().__init__(_impatient(fs), name, place, conn_id)
+        super().__init__(impatient(fs), name, place, conn_id)
 
     def find(self, keys: Sequence[str]) -> Iterator[Entry]:
         """List from wanted key to wanted key, so that what lies between costs no pages."""
@@ -213,7 +213,7 @@ class S3Bucket(ObjectBucket):
 _impatient_copies: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
-def _impatient(fs: Any) -> Any:
+def impatient(fs: Any) -> Any:
     """
     Return a copy of an S3 file system that tries twice, unless the connection says how often.
 

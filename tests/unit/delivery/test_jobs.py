@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import signal
 import threading
 import time
@@ -77,7 +78,24 @@ def test_no_key_is_sent_with_a_download(sandbox, account, folder):
 def test_without_a_target_the_addresses_are_temporary_and_say_until_when(sandbox, account):
     result = do(account)
     assert all(picture.uri.startswith(sandbox.url) and picture.expires_at for picture in result.pictures)
-    assert downloads(sandbox) == 0
+    assert [(len(picture.sha256), picture.filtered, picture.bytes > 1000) for picture in result.pictures] == [
+        (64, False, True)
+    ] * 2
+    assert downloads(sandbox) == 2
+
+
+def test_the_black_picture_at_a_temporary_address_is_found(sandbox, account):
+    result = do(account, prompt="something nsfw")
+    with pytest.raises(ClaidContentFilteredError, match="2 of 2 pictures black"):
+        deliverable(result, "fail")
+    assert sandbox.report()["totals"]["credits"] == 2
+
+
+def test_a_picture_that_cannot_be_fetched_from_its_temporary_address_is_an_error(sandbox, account):
+    sandbox.fault("picture", "truncated", times=None)
+    (picture,) = do(account, images=1).pictures
+    assert "end is missing" in picture.error
+    assert picture.uri.startswith(sandbox.url)
 
 
 def test_with_an_output_folder_claid_writes_and_we_copy_nothing(sandbox, account):
@@ -88,11 +106,15 @@ def test_with_an_output_folder_claid_writes_and_we_copy_nothing(sandbox, account
     assert downloads(sandbox) == 0
 
 
-def test_a_second_copy_overwrites_the_same_name(account, folder):
+def test_a_name_that_is_taken_is_left_alone(account, folder, caplog):
     first, second = do(account, folder, images=1), do(account, folder, images=1)
-    assert first.pictures[0].uri == second.pictures[0].uri
-    assert first.pictures[0].sha256 != second.pictures[0].sha256
-    assert os.listdir(folder) == ["sku-1.png"]
+    for result in (first, second):
+        data = path_of(result.pictures[0].uri).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == result.pictures[0].sha256
+    assert path_of(first.pictures[0].uri).name == "sku-1.png"
+    assert re.fullmatch(r"sku-[0-9a-f]{8}-1\.png", path_of(second.pictures[0].uri).name)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert all(part in warning for part in (first.pictures[0].uri, second.pictures[0].uri, "{{ ti.map_index }}"))
 
 
 PASSING = ["html", "truncated", "short", "wrong_size", "huge", "corrupt", "zero", "garbage", "cut"]
@@ -179,9 +201,9 @@ def test_the_black_picture_is_stored_and_flagged(sandbox, account, folder):
     result = do(account, folder, prompt="something nsfw")
     assert all(picture.filtered for picture in result.pictures)
     assert len(os.listdir(folder)) == 2
-    for policy in ("fail", "skip"):
-        with pytest.raises(ClaidContentFilteredError, match="2 of 2 pictures black"):
-            deliverable(result, policy)
+    with pytest.raises(ClaidContentFilteredError, match="2 of 2 pictures black"):
+        deliverable(result, "fail")
+    assert deliverable(result, "skip") == []
     assert len(deliverable(result, "keep")) == 2
 
 
@@ -192,14 +214,21 @@ def test_what_cannot_be_looked_at_is_neither_black_nor_not(account, folder, monk
 
 
 def test_an_interruption_does_not_wait_for_a_disk_that_hangs(account, folder, monkeypatch, sandbox):
-    hanging = threading.Event()
-    monkeypatch.setattr("os.fsync", lambda _: hanging.wait(60))
+    hanging, sync = threading.Event(), os.fsync
+
+    def hang(descriptor):
+        # Only after the payment: the proof before it writes too.
+        if sandbox.report()["totals"]["posts"]:
+            os.kill(os.getpid(), signal.SIGALRM)
+            hanging.wait(60)
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", hang)
 
     def give_up(*_):
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, 1.0)
     started = time.monotonic()
     try:
         with pytest.raises(ClaidPictureError, match="KeyboardInterrupt after the request left"), airflow_errors():
@@ -207,7 +236,6 @@ def test_an_interruption_does_not_wait_for_a_disk_that_hangs(account, folder, mo
         assert time.monotonic() - started < 50
     finally:
         hanging.set()
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -228,8 +256,9 @@ def test_fewer_pictures_than_asked_are_a_warning(sandbox, account, folder, caplo
     ("uri", "says"),
     [
         ("s4://bucket/x/", "file system for"),
-        ("file:///proc/none/", "can be made"),
-        ("file:///etc/hostname/", "can be made"),
+        ("file:///proc/none/", "may not be used"),
+        ("file:///etc/hostname/", "no folder that can be made"),
+        ("file:///etc/hostname/deeper/", "no folder that can be made"),
     ],
 )
 def test_a_target_that_cannot_be_used_stops_before_anything_is_paid(sandbox, account, uri, says):
@@ -240,12 +269,18 @@ def test_a_target_that_cannot_be_used_stops_before_anything_is_paid(sandbox, acc
 
 
 def test_a_full_disk_after_the_payment_loses_nothing_silently(sandbox, account, folder, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    sync = os.fsync
+
+    def full(descriptor):
+        if sandbox.report()["totals"]["posts"]:
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
 
     monkeypatch.setattr("os.fsync", full)
     result = do(account, folder, images=1)
-    assert "No space left" in result.pictures[0].error
+    assert all(
+        part in result.pictures[0].error for part in ("No space left", f"file://{folder}/sku-1.png", "Make room")
+    )
     assert result.pictures[0].uri.startswith(sandbox.url)
     assert os.listdir(folder) == []
 

@@ -204,10 +204,10 @@ class TestExecutionTimeout:
     def test_while_pictures_are_copied_it_leaves_them_to_a_retry(self, task, monkeypatch):
         publish, copying = LocalFolder.publish, threading.Barrier(3)
 
-        def slow(*given):
+        def slow(*given, **options):
             copying.wait(60)
             time.sleep(0.5)
-            return publish(*given)
+            return publish(*given, **options)
 
         with monkeypatch.context() as patched:
             patched.setattr(LocalFolder, "publish", slow)

@@ -87,10 +87,10 @@ def test_only_what_failed_is_sent_again(task, sandbox):
 def test_what_was_paid_and_not_copied_is_copied(task, sandbox, monkeypatch):
     publish = LocalFolder.publish
 
-    def full(folder, name, data, mime):
+    def full(folder, name, *rest, **options):
         if "000001" in name:
             raise OSError(28, "No space left on device")
-        return publish(folder, name, data, mime)
+        return publish(folder, name, *rest, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(LocalFolder, "publish", full)

@@ -24,7 +24,7 @@ from airflow_provider_claid.delivery.generate import LONGEST_PAUSE, GenerateResu
 from airflow_provider_claid.delivery.looking import Look, look_at, prove_readable
 from airflow_provider_claid.delivery.payment import Paid, Search, pay, recorded
 from airflow_provider_claid.delivery.pictures import Fetched, fetch
-from airflow_provider_claid.delivery.publishing import Deliveries, Publisher, extensions_of
+from airflow_provider_claid.delivery.publishing import Publisher, extensions_of
 from airflow_provider_claid.delivery.records.ledger import Ledger
 from airflow_provider_claid.delivery.result import JobResult, Picture, all_filtered, deliverable
 from airflow_provider_claid.delivery.stop import Stop
@@ -137,7 +137,7 @@ async def deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult
             owner=job.owner or (ledger.identity.key() if ledger else ""),
             request_id=result.request_id,
             number=paid.number,
-            deliveries=ledger if isinstance(ledger, Deliveries) else None,
+            deliveries=ledger if ledger and ledger.records.keeps_notes else None,
         )
         tasks = [_copy(job, paid, publisher, number, read_at) for number in range(1, came + 1)]
     pictures = tuple(await asyncio.gather(*tasks))

@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from airflow_provider_claid.api.errors import ClaidError, ClaidPictureError
 from airflow_provider_claid.api.models import GeneratedImage
@@ -25,7 +25,6 @@ from airflow_provider_claid.delivery.threads import in_thread
 log = logging.getLogger(__name__)
 
 
-@runtime_checkable
 class Deliveries(Protocol):
     """Where it is recorded what was put into folders that cannot tell it themselves; by the number of a submission."""
 

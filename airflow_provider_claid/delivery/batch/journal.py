@@ -212,6 +212,7 @@ class ItemRecords:
 
     fenced = False
     removable = False
+    keeps_notes = False
 
     def __init__(self, journal: Journal, item: int) -> None:
         self._journal = journal

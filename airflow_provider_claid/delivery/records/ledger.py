@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -138,13 +138,12 @@ class Ledger:
         first = next((each.intent.first for each in found if each.number == number), None)
         return first is not None and found[-1].intent.first > first
 
-    async def note_delivered(self, number: int, pictures: list[dict[str, Any]]) -> None:
-        """Write down what was brought where: `name` and `sha256` of each picture. A failure only costs a download."""
-        with suppress(ClaidError):
-            await self._step(self.records.note, number, {"pictures": pictures})
+    async def note_delivered(self, number: int, pictures: Sequence[Mapping[str, Any]]) -> None:
+        """Write down what is brought where: `name` and `sha256` of each picture. Raises `ClaidError`."""
+        await self._step(self.records.note, number, {"pictures": [dict(each) for each in pictures]})
 
     async def delivered(self, number: int) -> list[dict[str, Any]]:
-        """Return what was written down so; nothing where that cannot be read."""
+        """Return what was written down so; nothing where that cannot be read, which only costs a download."""
         with suppress(ClaidError):
             noted = await self._step(self.records.noted, number)
             pictures = noted.get("pictures") if noted else None

@@ -47,6 +47,7 @@ class TaskStateRecords:
 
     fenced = True
     removable = True
+    keeps_notes = True
 
     def __init__(self, store: StateStore) -> None:
         self._store = store

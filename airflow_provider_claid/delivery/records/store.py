@@ -28,6 +28,9 @@ class Records(Protocol):
     removable: bool
     """True where a person can delete the record of one submission, which permits another."""
 
+    keeps_notes: bool
+    """True where `note` keeps something."""
+
     def claim(self, intent: Intent) -> bool:
         """Write down an intent, durably, unless there is one of this number: then return False."""
 
@@ -52,6 +55,7 @@ class ObjectRecords:
 
     fenced = False
     removable = True
+    keeps_notes = True
 
     def __init__(self, objects: Objects, key: str) -> None:
         self._objects = objects

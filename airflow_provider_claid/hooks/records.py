@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -92,12 +93,13 @@ def try_of(context: Any) -> Try:
     """Return what Airflow says of this attempt."""
     ti, run = context["ti"], context.get("dag_run")
     task, found, number = context.get("task") or getattr(ti, "task", None), getattr(ti, "id", None), ti.try_number
-    run_id = getattr(run, "id", None)
+    started = getattr(run, "start_date", None)
     return Try(
         number=int(number or 1),
         max_tries=int(ti.max_tries or 0),
         retries=int(getattr(task, "retries", 0) or 0),
-        run=run_id if isinstance(run_id, int) else None,
+        # It moves when a run is cleared or made anew, and not between automatic retries.
+        started=int(started.timestamp() * 1000) if isinstance(started, datetime) else None,
         # The first 48 bits of a UUID of version 7 (RFC 9562 §5.7): Airflow makes one for each try.
         born=found.int >> 80 if isinstance(found, UUID) and found.version == 7 else None,
     )

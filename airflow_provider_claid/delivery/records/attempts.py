@@ -23,15 +23,15 @@ class Try:
     """
     What Airflow says of one attempt: `number` is its try number.
 
-    `max_tries` and `retries` are those of the task instance and of the task. `run` is the number of the Dag run in
-    Airflow's database (Airflow 2), `born` when the id of this try was made, in Unix milliseconds (Airflow 3): each
-    tells a run that was deleted and made again under its run id.
+    `max_tries` and `retries` are those of the task instance and of the task. `started` is when the Dag run started,
+    `born` when the id of this try was made (Airflow 3 only), in Unix milliseconds: each tells a run that was deleted
+    and made again under its run id.
     """
 
     number: int
     max_tries: int = 0
     retries: int = 0
-    run: int | None = None
+    started: int | None = None
     born: int | None = None
 
 
@@ -100,12 +100,11 @@ def relation_of(now: Try, last: Try) -> Relation:
     With fewer `retries` than before the sum may happen to be the old one: that, too, is a person's doing. A try beyond
     `max_tries` is none: a scheduler that restarts begins lost tasks anew.
     """
-    for ours, theirs in ((now.run, last.run), (now.born, last.born)):
-        if ours is not None and theirs is not None and ours < theirs:
-            return "late"
-    is_another_run = now.run is not None and last.run is not None and now.run != last.run
-    is_newer = now.born is not None and last.born is not None and now.born > last.born
-    if is_another_run or (is_newer and now.number <= last.number):
+    pairs = [(now.started, last.started), (now.born, last.born)]
+    known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
+    if any(ours < theirs for ours, theirs in known):
+        return "late"
+    if now.number <= last.number and any(ours > theirs for ours, theirs in known):
         # Made anew under its run id: its tries are counted from 1 again.
         return "cleared"
     if now.number < last.number:

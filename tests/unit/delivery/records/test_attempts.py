@@ -57,17 +57,18 @@ def tried(number, max_tries, retries=None, **more):
         # The same try again: a message that was delivered twice.
         (tried(2, 3), tried(2, 3), "retry"),
         (tried(2, 3, born=5), tried(2, 3, born=5), "retry"),
-        (tried(1, 3, run=7), tried(1, 3, run=7), "retry"),
+        (tried(1, 3, started=7), tried(1, 3, started=7), "retry"),
         # Overtaken.
         (tried(2, 3), tried(1, 3), "late"),
         (tried(2, 3, born=6), tried(1, 3, born=5), "late"),
         (tried(2, 3, born=6), tried(2, 3, born=5), "late"),
-        (tried(1, 3, run=8), tried(2, 3, run=7), "late"),
+        (tried(1, 3, started=8), tried(2, 3, started=7), "late"),
         # The run was deleted and made again under its run id.
         (tried(2, 3, born=5), tried(1, 3, born=6), "cleared"),
         (tried(1, 3, born=5), tried(1, 3, born=6), "cleared"),
-        (tried(1, 3, run=7), tried(1, 3, run=8), "cleared"),
-        (tried(1, 3, run=7), tried(2, 3, run=8), "cleared"),
+        (tried(1, 3, started=7), tried(1, 3, started=8), "cleared"),
+        (tried(1, 3, started=7), tried(2, 4, 3, started=8), "cleared"),
+        (tried(1, 3, started=7), tried(2, 3, started=8), "retry"),
     ],
 )
 def test_how_an_attempt_follows_another(last, now, relation):
@@ -80,8 +81,8 @@ STEPS = st.lists(st.tuples(st.sampled_from(["retry", "clear", "again"]), st.inte
 def airflow(steps):
     """Yield the tries of a task as Airflow counts them, each with whether a person's doing came before it."""
     number, retries, born = 1, 2, 1
-    max_tries = retries
-    yield tried(number, max_tries, retries, born=born), False
+    max_tries, started = retries, born
+    yield tried(number, max_tries, retries, born=born, started=born), False
     for what, wanted in steps:
         born += 1
         if what == "retry":
@@ -94,7 +95,8 @@ def airflow(steps):
         else:
             number, retries = 1, wanted
             max_tries = retries
-        yield tried(number, max_tries, retries, born=born), what != "retry"
+            started = born
+        yield tried(number, max_tries, retries, born=born, started=started), what != "retry"
 
 
 @given(STEPS)
@@ -115,5 +117,5 @@ def test_the_generation_grows_with_each_clearing_and_with_nothing_else(steps):
 @given(STEPS)
 def test_a_mark_is_read_as_it_was_written(steps):
     for now, _ in airflow(steps):
-        attempt = Attempt(3, 2, replace(now, run=5), refused=True)
+        attempt = Attempt(3, 2, replace(now, started=5), refused=True)
         assert Attempt.from_json(json.loads(json.dumps(attempt.to_json()))) == attempt

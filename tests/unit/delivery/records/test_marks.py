@@ -165,6 +165,6 @@ def test_a_mark_is_plain_json_of_a_schema(place, tmp_path):
         "schema": 1,
         "number": 1,
         "generation": 0,
-        "told": {"number": 1, "max_tries": 3, "retries": 3, "run": None, "born": 5},
+        "told": {"number": 1, "max_tries": 3, "retries": 3, "started": None, "born": 5},
         "refused": False,
     }

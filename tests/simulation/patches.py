@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from airflow_provider_claid.api import answers
 from airflow_provider_claid.delivery import backoff, clock, job
-from airflow_provider_claid.delivery.records import exclusive, ledger, objects
+from airflow_provider_claid.delivery.records import ledger, objects
 from airflow_provider_claid.pacing import fallback, pacer, slot
 from airflow_provider_claid.pacing import store as schedules
 from tests.simulation import deferred
@@ -31,7 +31,6 @@ def patched(world: World, store: Store) -> Iterator[None]:
         (backoff, "time", SimpleNamespace(sleep=world.sleep)),
         (ledger, "uuid", identifiers),
         (pacer, "ThreadPoolExecutor", Pool),
-        (exclusive, "at_once", lambda step: [exclusive.end_of(step) for _ in range(2)]),
         (job, "open_folder", lambda target, _: folder_of(store, target)),
         *((place, "time", time) for place in (answers, fallback, slot, schedules, deferred.module())),
     )

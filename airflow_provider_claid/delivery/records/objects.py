@@ -65,13 +65,13 @@ def open_objects(target: Target, field: str = FIELD, *, makes_root: bool = False
 
 def create_proven(objects: Objects, name: str, data: bytes) -> bool:
     """
-    Create exclusively; the first object of a process and place is created twice at once, and one may win.
+    Create exclusively; the first object of a process and place is created twice, and the store must refuse that.
 
     Raises `ClaidConfigurationError` for a store that overwrites instead.
     """
     if objects.uri in _proven:
         return objects.create(name, data)
-    ends = exclusive.at_once(partial(objects.create, name, data))
+    ends = exclusive.twice(partial(objects.create, name, data))
     if ends == [True, True]:
         came = f"{objects.uri}, whose store overwrites where an exclusive create was asked for"
         fix = "Two attempts of a task could both pay: keep records in S3, Google Cloud, Azure or a local folder."

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import stat
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -306,23 +305,6 @@ def test_a_store_that_overwrites_silently_is_refused(objects, monkeypatch):
         assert objects.uri in str(caught.value)
 
 
-def test_of_two_creates_at_once_one_may_win(objects, monkeypatch):
-    """As with a store that looks, and then writes: one after the other, it would pass."""
-    both, lock = threading.Barrier(2), threading.Lock()
-
-    def looks_and_writes(name, data):
-        with lock:
-            found = objects.get(name)
-        both.wait(30)
-        if found is None:
-            objects.put(name, data)
-        return found is None
-
-    monkeypatch.setattr(objects, "create", looks_and_writes)
-    with pytest.raises(ClaidConfigurationError, match="overwrites"):
-        ObjectRecords(objects, IDENTITY.key()).claim(INTENT)
-
-
 BUSY, FAULT = StoreBusyError("busy"), ClaidConfigurationError("records_path", "x", "y")
 
 
@@ -338,8 +320,8 @@ BUSY, FAULT = StoreBusyError("busy"), ClaidConfigurationError("records_path", "x
         ([BUSY, FAULT], BUSY, False),
     ],
 )
-def test_what_two_creates_at_once_tell(local, monkeypatch, ends, created, proven):
-    monkeypatch.setattr(exclusive, "at_once", lambda _: ends)
+def test_what_two_creates_tell(local, monkeypatch, ends, created, proven):
+    monkeypatch.setattr(exclusive, "twice", lambda _: ends)
     try:
         assert objects_module.create_proven(local, "job/1", b"x") == created
     except StoreBusyError as busy:

@@ -36,7 +36,7 @@ def end_of(process):
 
 def when(process, condition):
     while not condition():
-        assert process.poll() is None, "it has ended too early"
+        assert process.poll() is None, end_of(process)
         time.sleep(0.02)
 
 

@@ -14,13 +14,14 @@ import pytest
 
 from airflow_provider_claid.api import client
 from airflow_provider_claid.api.outcome import of_silence
-from airflow_provider_claid.delivery import payment, pictures, publishing
+from airflow_provider_claid.delivery import pictures, publishing
 from airflow_provider_claid.delivery.departure import Door
 from airflow_provider_claid.delivery.object_folder import ObjectFolder
-from airflow_provider_claid.delivery.records import ledger
+from airflow_provider_claid.delivery.records import attempts, ledger, marks
 from airflow_provider_claid.delivery.records.decision import Await, Send, decide
 from airflow_provider_claid.delivery.records.ledger import Ledger
 from airflow_provider_claid.delivery.records.store import ObjectRecords
+from airflow_provider_claid.delivery.records.submission import Intent
 from airflow_provider_claid.pacing.budget import Budget
 from airflow_provider_claid.pacing.pacer import Pacer
 from airflow_provider_claid.pacing.schedule import Pace, Schedule
@@ -107,10 +108,6 @@ async def says_that_nothing_was_billed(self, intent, door, cause):
     await note_failure(self, intent, door, cause)
 
 
-async def is_always_alone(*_):
-    return True
-
-
 def forgets(records, number, result, *, unless_ended=False):
     finish(records, number, result)
 
@@ -140,7 +137,10 @@ SABOTAGE = {
     "the spacing is too narrow": (Schedule, "spacing", lambda self, pace: 0.9 / pace.per_second),
     "the minute is not kept": (Pacer, "book", books_without_the_minute),
     "the budget is not kept": (Budget, "book", spends),
-    "pictures of others are adopted": (payment, "_is_alone", is_always_alone),
+    "pictures of others are adopted": (Intent, "owns_folder", True),
+    "a place that is lost is not minded": (marks, "is_lost", lambda *_: False),
+    "a person's clearing is taken for a retry": (attempts, "relation_of", lambda *_: "retry"),
+    "a retry is taken for a person's clearing": (attempts, "relation_of", lambda *_: "cleared"),
     "an end is written over a better one": (ObjectRecords, "finish", forgets),
     "a picture is not stored": (ObjectFolder, "publish", publishes_nothing),
     "what stands under a name is taken for the picture": (publishing, "whose", lambda *_: "same"),

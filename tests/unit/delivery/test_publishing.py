@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from airflow_provider_claid.delivery import files, pictures, proof, publishing
 from airflow_provider_claid.delivery import job as job_module
-from airflow_provider_claid.delivery import pictures, proof, publishing
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.job import ImageJob
@@ -29,35 +30,17 @@ def _short(monkeypatch):
     monkeypatch.setattr(proof, "_proven", {})
 
 
-class Noting:
-    """A record that also notes what was put where the folder does not tell it."""
-
-    def __init__(self, ledger, notes):
-        self._ledger, self._notes = ledger, notes
-
-    def __getattr__(self, name):
-        return getattr(self._ledger, name)
-
-    async def delivered(self, number):
-        return self._notes.get((self.identity.key(), number))
-
-    async def note_delivered(self, number, pictures):
-        self._notes[self.identity.key(), number] = list(pictures)
-
-
 class Shop:
     """Tasks that share a folder and a name; each `run` is an attempt of one of them."""
 
     def __init__(self, sandbox, account, target, place):
         self.sandbox, self.account, self.target = sandbox, account, target
-        self.place, self.notes = place, {}
+        self.place = place
 
     def run(self, identity=MONDAY, *, epoch=0, prompt="a red bicycle", name="sku", kept=True, images=1):
         request = check_request(prompt, images, 5.0, None)
         records = ObjectRecords(open_objects(parse_target(f"file://{self.place}/", None)), identity.key())
         ledger = Order(identity, epoch, request, "claid_default").ledger(self.account, records) if kept else None
-        if ledger is not None:
-            ledger = Noting(ledger, self.notes)
         job = ImageJob(self.account, request, name, self.target, ledger=ledger, owner=identity.key())
         return run(job_module.run(job))
 
@@ -91,7 +74,7 @@ def shop(request, sandbox, account, tmp_path, monkeypatch):
         made = Shop(sandbox, account, target, place)
         made.put = lambda uri, data: Path(uri.removeprefix("file://")).write_bytes(data)
         if "without" in request.param:
-            monkeypatch.setattr(publishing_files(), "create", no_links)
+            monkeypatch.setattr(files, "create", partial(no_links, files.create))
         return made
     guard, bucket = request.getfixturevalue("guard"), request.getfixturevalue("bucket")
     guard.overlooks_conditions = "no conditions" in request.param
@@ -100,14 +83,12 @@ def shop(request, sandbox, account, tmp_path, monkeypatch):
     return made
 
 
-def publishing_files():
-    from airflow_provider_claid.delivery import files
 
-    return files
-
-
-def no_links(path, _, mode=0o666):
-    raise publishing_files().NoHardLinksError(1, "Operation not permitted", str(path))
+def no_links(create, path, content, mode=0o666):
+    """Of two mounts the one with the pictures has no links; the records are on another."""
+    if path.parent.name == "pictures":
+        raise files.NoHardLinksError(1, "Operation not permitted", str(path))
+    return create(path, content, mode)
 
 
 def test_a_retry_gets_the_picture_of_its_own_run(shop):

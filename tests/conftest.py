@@ -166,7 +166,10 @@ def s3_url():
 def bucket(s3_url, monkeypatch):
     """A client of a local S3 server with the bucket `pictures`, and Airflow's connection `my_aws` to it."""
     import boto3
+    from airflow.sdk.io import store
 
+    # Airflow keeps the file system of a connection for the life of a process.
+    monkeypatch.setattr(store, "_STORE_CACHE", {})
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     value = {
         "conn_type": "aws",

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from airflow_provider_claid.api.retry_after import bounded
 from airflow_provider_claid.api.text import TEXT_LIMIT, one_line, plain
 
 Billed = Literal["no", "yes", "unknown"]
@@ -77,7 +76,10 @@ class ClaidError(Exception):
 
     @retry_after.setter
     def retry_after(self, seconds: float | None) -> None:
-        self._retry_after = bounded(seconds)
+        # Imported where it is needed: every parse of a Dag file loads this module.
+        from airflow_provider_claid.api.retry_after import bounded
+
+        self._retry_after = None if seconds is None else bounded(seconds)
 
     @staticmethod
     def _shown(message: str) -> str:

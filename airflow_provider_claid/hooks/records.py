@@ -92,10 +92,10 @@ def recorded_in(uri: str, identity: Identity) -> Records:
 def try_of(context: Any) -> Try:
     """Return what Airflow says of this attempt."""
     ti, run = context["ti"], context.get("dag_run")
-    task, found, number = context.get("task") or getattr(ti, "task", None), getattr(ti, "id", None), ti.try_number
+    task, found = context.get("task") or getattr(ti, "task", None), getattr(ti, "id", None)
     started = getattr(run, "start_date", None)
     return Try(
-        number=int(number or 1),
+        number=int(getattr(ti, "try_number", None) or 1),
         max_tries=int(ti.max_tries or 0),
         retries=int(getattr(task, "retries", 0) or 0),
         # It moves when a run is cleared or made anew, and not between automatic retries.

@@ -28,20 +28,20 @@ def check_afterwards(operator: ClaidGenerateOperator, context: Context) -> None:
     """Raise `ClaidInputError` for what would fail once the task has executed."""
     if fault := label_fault(operator, context):
         accepted = f"a template that renders to a text of at most {LABEL_LENGTH} characters"
-        raise ClaidInputError(TEMPLATE, f"{context.get(TEMPLATE)!r:.80}", accepted, fault)
+        raise ClaidInputError(TEMPLATE, f"{_label(operator, context)!r:.80}", accepted, fault)
     _check_pushed(operator, context)
 
 
 def drop_broken_label(operator: ClaidGenerateOperator, context: Context) -> None:
     """Have Airflow label a mapped task by its index if its label cannot be rendered any more; never raises."""
     if fault := label_fault(operator, context):
-        log.warning("%s %r is left out: %s", TEMPLATE, context.get(TEMPLATE), fault)
+        log.warning("%s %r is left out: %s", TEMPLATE, _label(operator, context), fault)
         context["map_index_template"] = None
 
 
 def label_fault(operator: ClaidGenerateOperator, context: Context) -> str | None:
     """Render the label as Airflow does after execute, with the context as it is now, and say what is wrong with it."""
-    template = context.get(TEMPLATE)
+    template = _label(operator, context)
     if template is None:
         return None
     try:
@@ -50,6 +50,12 @@ def label_fault(operator: ClaidGenerateOperator, context: Context) -> str | None
     except Exception as cause:  # noqa: BLE001 - whatever a template raises
         return f"It fails with {type(cause).__name__}: {cause}."
     return _text_fault(label)
+
+
+def _label(operator: ClaidGenerateOperator, context: Context) -> Any:
+    """Return the template: Airflow takes that of the context, where it has put the task's."""
+    own = getattr(operator, TEMPLATE, None)
+    return context.get(TEMPLATE, own)
 
 
 def _text_fault(label: Any) -> str | None:

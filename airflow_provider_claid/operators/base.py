@@ -13,7 +13,6 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_claid.delivery.checks import OnFiltered, Target
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.exceptions import airflow_errors
-from airflow_provider_claid.operators.afterwards import check_afterwards, drop_broken_label
 from airflow_provider_claid.operators.arguments import TEXTS, no_records, target_of
 from airflow_provider_claid.templating import is_native, render_text
 
@@ -155,6 +154,8 @@ class ClaidGenerateOperator(BaseOperator):
     @contextmanager
     def _working(self, context: Context) -> Iterator[None]:
         """Raise Airflow's errors, measure, and leave nothing behind that Airflow fails on once this has ended."""
+        from airflow_provider_claid.operators.afterwards import drop_broken_label
+
         try:
             with airflow_errors(tags_of(context)):
                 yield
@@ -230,6 +231,8 @@ class ClaidGenerateOperator(BaseOperator):
             raise no_records("own_folder", "True")
 
     def _check_afterwards(self, context: Context) -> None:
+        from airflow_provider_claid.operators.afterwards import check_afterwards
+
         check_afterwards(self, context)
 
 

@@ -25,7 +25,6 @@ from airflow_provider_claid.operators.arguments import (
     settle,
 )
 from airflow_provider_claid.operators.base import ClaidGenerateOperator, identity_of
-from airflow_provider_claid.operators.mapping import require_own_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -117,6 +116,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         """
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.hooks.records import begin
+        from airflow_provider_claid.operators.mapping import require_own_name
 
         settle(self)
         identity, place = identity_of(context), self._records_uri()

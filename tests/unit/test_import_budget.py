@@ -39,7 +39,7 @@ def newly_imported(module):
 def test_the_operator_and_the_sensor_bring_few_modules_and_no_heavy_one(kind):
     new = newly_imported(f"airflow_provider_claid.{kind}.claid")
     assert f"airflow_provider_claid.{kind}.claid" in new
-    assert len(new) <= 28
+    assert len(new) <= 26
     assert not {name.partition(".")[0] for name in new} & HEAVY
     assert not any(name.startswith("airflow.providers.amazon") for name in new)
 

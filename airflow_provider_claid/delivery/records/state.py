@@ -7,6 +7,7 @@ Everything here blocks: call it in a thread.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,20 +20,21 @@ from airflow_provider_claid.delivery.store_errors import StoreBusyError
 
 
 class StateStore:
-    """Airflow's store of one task instance; raises `StoreBusyError`."""
+    """Airflow's store of one task instance, asked by one thread at a time; raises `StoreBusyError`."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
+        self._turn = threading.Lock()
 
     def get(self, key: str) -> Any:
         """Return a value; None if there is none."""
-        with _errors():
+        with self._turn, _errors():
             return self._store.get(key)
 
     def set(self, key: str, value: Mapping[str, Any]) -> None:
         """Keep a value for ever. Half a surrogate pair, which no database takes, is replaced."""
         whole = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
-        with _errors():
+        with self._turn, _errors():
             # Airflow's NEVER_EXPIRE is this very object.
             self._store.set(key, whole, retention=timedelta.max)
 

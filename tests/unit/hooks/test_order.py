@@ -54,4 +54,4 @@ def test_anything_else_is_a_value_error(order, other):
 def test_the_account_of_an_order_names_the_api_and_holds_no_key():
     order = Order(Identity("d", "r", "t"), 0, check_request("a cup", 1, 5.0, None), "c", base_url="http://127.0.0.1:1")
     endpoint = order.keyless_account().endpoint
-    assert (endpoint.is_loopback, endpoint.api_key, endpoint.timeout) == (True, "", 180.0)
+    assert (endpoint.is_local, endpoint.api_key, endpoint.timeout) == (True, "", 180.0)

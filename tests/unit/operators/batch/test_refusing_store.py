@@ -79,7 +79,7 @@ def test_items_of_two_tasks_with_the_same_ids_keep_their_pictures(task, guard, p
     places |= {"manifest_path": places["manifest_path"].replace("first", "other")}
     other = ClaidGenerateBatchOperator(task_id="other", prompts=rows, **places)
     instance = task.attempt(rows, **places).args[0]["ti"]
-    instance.task_id = "other"
+    instance.task_id, instance.try_number = "other", 1
     summary = other.execute({"ti": instance})
     assert summary["delivered"] == 3
     for uris, sha256 in first:

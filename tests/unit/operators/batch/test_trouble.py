@@ -111,6 +111,8 @@ def test_two_batches_that_begin_at_once_with_one_manifest_are_told_apart(task, t
     attempts = [
         task.attempt([f"{prompt} into {place['save_to']}" for prompt in prompts_of(3)], **place) for place in places
     ]
+    for attempt in attempts:
+        attempt.args[0]["ti"].try_number = 1
     threads = [threading.Thread(target=run, args=(attempt,)) for attempt in attempts]
     for thread in threads:
         thread.start()

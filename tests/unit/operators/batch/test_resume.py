@@ -300,6 +300,7 @@ def test_ids_that_no_disk_or_store_takes_cost_nothing(task, bucket):
     folder = f"s3://my_aws@pictures/{'x' * 900}/"
     prompts = [{"prompt": "a red bicycle", "id": "x" * 150}]
     (task.folder / "records").mkdir()
+    task.number = 0
     places = {"save_to": folder, "records_path": f"file://{task.folder}/records/"}
     assert "at most 107 bytes" in str(task.fail(ClaidInputError, prompts, **places))
     assert task.posts() == 0

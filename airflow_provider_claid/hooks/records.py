@@ -14,6 +14,7 @@ from uuid import UUID
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_claid.api.errors import Billed, ClaidConfigurationError, ClaidNotSentError
+from airflow_provider_claid.api.models import GenerateRequest
 from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records.attempts import Attempt, Try
@@ -65,6 +66,14 @@ def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
             return _known(Begun(TaskStateRecords(store), begin_in_state(store, now)))
     _warn_unprotected()
     return Begun(None, Attempt(told=now))
+
+
+def recorded_request(begun: Begun | None) -> GenerateRequest | None:
+    """Return what earlier tries of this generation have recorded as asked for; None if they have recorded nothing."""
+    found = list(history(begun.records)) if begun is not None and begun.records is not None else []
+    if begun is None or not found or max(each.generation for each in found) < begun.attempt.generation:
+        return None
+    return found[-1].intent.request
 
 
 def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:

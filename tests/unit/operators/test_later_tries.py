@@ -40,7 +40,8 @@ def execute(tmp_path):
 def request_id(sandbox, execute):
     """Pay for an image that cannot be fetched; return the id of the request."""
     sandbox.fault("picture", "status", status=500, times=None)
-    assert isinstance(error := execute(1), exceptions.ClaidUndeliveredError)
+    error = execute(1)
+    assert isinstance(error, exceptions.ClaidUndeliveredError)
     return error.request_id
 
 

@@ -95,8 +95,11 @@ def records_of(uri: str, identity: Identity, attempt: int) -> Records:
 
 
 def recorded_in(uri: str, identity: Identity) -> Records:
-    """Open the records in which a trigger has written down what it paid for. Blocks."""
-    return ObjectRecords(_opened(uri), identity.key())
+    """Open the records in which a trigger has written down what it paid for; raises a kind of `ClaidError`. Blocks."""
+    try:
+        return ObjectRecords(_opened(uri), identity.key())
+    except StoreBusyError as busy:
+        raise unknown_now(busy) from busy
 
 
 def try_of(context: Any) -> Try:

@@ -164,7 +164,8 @@ class ClaidGenerateTrigger(BaseTrigger):
 
         try:
             note_paid(recorded_in(self.records_path, Order.from_json(self.order).identity))
-        except (ClaidError, StoreBusyError):
+        except (ClaidError, StoreBusyError, ValueError):
+            # Store, record or order cannot be read.
             error.billed = "unknown"
 
     def _opened(self) -> tuple[Order, Records, Account]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -75,3 +76,12 @@ def test_one_whose_records_cannot_be_read_may_have_been_billed(execute, request_
 
 def test_a_first_try_has_sent_nothing(execute):
     assert str(execute(1, prompt="")).endswith("Nothing was sent.")
+
+
+def test_one_that_comes_when_the_address_is_dead_names_the_way_to_another_image(execute, request_id, tmp_path):
+    (record,) = (tmp_path / "records").rglob("1.result")
+    result = json.loads(record.read_text())
+    record.write_text(json.dumps(result | {"at": "2026-01-02T03:04:05+00:00"}))
+    error = execute(2)
+    assert type(error) is exceptions.ClaidPictureError
+    assert "clear the task with reuse=False to pay for another" in str(error)

@@ -183,7 +183,7 @@ def _used_up(found: Lost, ledger: Ledger) -> ClaidUnknownOutcomeError:
     said = f" ({result.message})" if result and result.message else ""
     request_id = result.request_id if result else None
     message = (
-        f"Submission {intent.number} of this task was sent at {intent.at:%Y-%m-%d %H:%M:%S} UTC and its outcome is "
+        f"Submission {intent.number} of this task was begun at {intent.at:%Y-%m-%d %H:%M:%S} UTC and its outcome is "
         f"unknown{said}: up to {intent.credits} credits may have been billed. Nothing was sent now, because "
         f"max_submissions={ledger.asked.max_submissions}. Its record is {found.submission.where}: "
         f"{_permission(found.submission, ledger)}"

@@ -85,3 +85,12 @@ def test_one_that_comes_when_the_address_is_dead_names_the_way_to_another_image(
     error = execute(2)
     assert type(error) is exceptions.ClaidPictureError
     assert "clear the task with reuse=False to pay for another" in str(error)
+
+
+def test_one_that_finds_an_intent_alone_does_not_say_that_it_was_sent(execute, request_id, tmp_path):
+    next((tmp_path / "records").rglob("1.result")).unlink()
+    (record,) = (tmp_path / "records").rglob("1.intent")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"lost_at": "2026-01-02T03:04:05+00:00"}))
+    error = execute(2)
+    assert type(error) is exceptions.ClaidUnknownOutcomeError
+    assert "was begun at" in str(error) and "was sent at" not in str(error)

@@ -77,7 +77,7 @@ class Bill:
         error.request_id = error.request_id or next((item.request_id for item in costly if item.request_id), None)
         receipt = " ".join(item.receipt for item in costly if item.receipt and item.receipt not in error.message)
         if receipt:
-            error.message = f"{error.message} {receipt}"
+            error.message = f"{error.message}{'' if error.message.endswith('.') else '.'} {receipt}"
 
 
 def _worst(items: Iterable[Item]) -> Billed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
@@ -15,12 +17,15 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.links.claid import ClaidManifestLink, ClaidPictureLink
 from airflow_provider_claid.operators.arguments import defaults_of
+from airflow_provider_claid.operators.base import identity_of
 from airflow_provider_claid.operators.batch import ClaidGenerateBatchOperator
 from airflow_provider_claid.operators.image import ClaidGenerateImageOperator
 from airflow_provider_claid.templating import Later
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context, TaskDecorator
+
+log = logging.getLogger(__name__)
 
 
 class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator, ClaidGenerateBatchOperator):
@@ -67,10 +72,15 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
     def execute(self, context: Context) -> Any:
         """Call the function, and make its pictures."""
         context_merge(context, self.op_kwargs)
-        kwargs = determine_kwargs(self.python_callable, self.op_args, context)
-        value = self.python_callable(*self.op_args, **kwargs)
+        with self._working(context):
+            # Before the function: a try in which it fails leaves its mark, or the next would take its records for lost.
+            self._begin(context)
+        value = self._returned(context)
         with self._working(context):
             is_batch = self._take(value)
+            is_batch = is_batch and not self._is_recorded()
+            if not is_batch:
+                self._refuse_after_batch(context)
         if is_batch:
             return ClaidGenerateBatchOperator.execute(self, context)
         return ClaidGenerateImageOperator.execute(self, context)
@@ -80,6 +90,49 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
         # The label of a mapped task may name the function's arguments.
         context_merge(context, self.op_kwargs)
         return ClaidGenerateImageOperator.execute_complete(self, context, event)
+
+    def _returned(self, context: Context) -> Any:
+        kwargs = determine_kwargs(self.python_callable, self.op_args, context)
+        try:
+            return self.python_callable(*self.op_args, **kwargs)
+        except BaseException:
+            if self._begun is None:
+                self._leave_mark(context)
+            raise
+
+    def _is_recorded(self) -> bool:
+        """Take the one prompt that an earlier try has recorded, if there is one: it counts, whatever came now."""
+        from airflow_provider_claid.hooks.records import recorded_request
+
+        request = recorded_request(self._begun)
+        if request is None:
+            return False
+        log.warning("The function returns a list now, and returned one prompt in an earlier try: that one counts.")
+        self.prompt, self.number_of_images = request.input, request.options.number_of_images
+        self.guidance_scale = request.options.guidance_scale
+        return True
+
+    def _refuse_after_batch(self, context: Context) -> None:
+        from airflow_provider_claid.hooks.batch import is_batch_in
+
+        if self._begun is None or (place := self._records_uri()) is None:
+            return
+        key = identity_of(context).key()
+        if is_batch_in(place, key if self.reuse else f"{key}-{self._begun.attempt.generation}"):
+            name = f"The value that {self.python_callable.__name__} returned"
+            fix = "Both would be paid: let what a model writes come from a task before."
+            fault = ClaidInputError(name, "one prompt", "the list that it returned in an earlier try", fix)
+            fault.billed = "unknown"
+            raise fault
+
+    def _leave_mark(self, context: Context) -> None:
+        """Leave the mark where a list would have left it, if it can be left."""
+        from airflow_provider_claid.hooks.batch import records_place
+        from airflow_provider_claid.hooks.records import begin_batch
+
+        with suppress(Exception):
+            if target := self._connected_target():
+                begin_batch(context, records_place(None, target).objects, identity_of(context))
 
     def _take(self, value: Any) -> bool:
         """Take what the function returned, and tell whether it is a batch; raises `ClaidInputError`."""

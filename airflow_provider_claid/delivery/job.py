@@ -159,7 +159,7 @@ async def _picture_in_place(job: ImageJob, image: GeneratedImage, result: Genera
         )
         return _described(image, expires_at=expires_at, error=error, again=False)
     if clock.now() >= datetime.fromisoformat(expires_at):
-        error = f"its address died at {expires_at}; clear the task with reuse=False to pay for another"
+        error = _died(expires_at)
         return _described(image, expires_at=expires_at, error=error)
     try:
         fetched = await fetch(image, allow_loopback=job.account.endpoint.is_local)
@@ -203,8 +203,11 @@ async def _copy(job: ImageJob, paid: Paid, publisher: Publisher, number: int, re
         return _picture(uri, fetched)
     except Exception as cause:  # noqa: BLE001 - paid for: whatever went wrong must not lose its neighbours
         reason = cause.message if isinstance(cause, ClaidError) else f"{type(cause).__name__}: {cause}"
+        expires_at = _expiry(result)
+        if isinstance(cause, ClaidPictureError) and clock.now() >= datetime.fromisoformat(expires_at):
+            reason = f"{reason}: {_died(expires_at)}"
         log.warning("Picture %d of request %s was not delivered: %s", number, result.request_id, reason)
-        return Picture(image.uri, expires_at=_expiry(result), error=reason)
+        return Picture(image.uri, expires_at=expires_at, error=reason)
 
 
 async def _require_wanted(job: ImageJob, paid: Paid, read_at: float) -> None:
@@ -227,6 +230,10 @@ def _picture(uri: str, fetched: Fetched, expires_at: str | None = None) -> Pictu
         filtered=fetched.filtered,
         expires_at=expires_at,
     )
+
+
+def _died(expires_at: str) -> str:
+    return f"its address died at {expires_at}; clear the task with reuse=False to pay for another"
 
 
 def _expiry(result: GenerateResult) -> str:

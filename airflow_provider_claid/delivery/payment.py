@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_claid.api.bill import current_bill
 from airflow_provider_claid.api.errors import (
     ClaidAnswerLostError,
     ClaidError,
@@ -22,7 +21,7 @@ from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.generate import LONGEST_PAUSE, GenerateResult, generate
 from airflow_provider_claid.delivery.records.decision import Lost, Use
 from airflow_provider_claid.delivery.records.ledger import IntentTakenError, Ledger
-from airflow_provider_claid.delivery.records.submission import Result, Submission
+from airflow_provider_claid.delivery.records.submission import Result, Submission, note
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.watching.watch import Watch
 
@@ -80,7 +79,7 @@ async def pay(
             await ledger.take(found.submission)
             return _recorded(found.submission, found.times)
         if isinstance(found, Lost):
-            _note(found.submission)
+            note(found.submission)
             if adopted := await _search(ledger, found, search):
                 return adopted
             if found.next is None:
@@ -173,18 +172,10 @@ def _recorded(submission: Submission, times: int) -> Paid:
     result = submission.result
     if result is None:
         raise ValueError("an open submission has no result")
-    _note(submission)
+    note(submission)
     intent = submission.intent
     answer = GenerateResult(intent.request.input, result.images, result.request_id, None, result.at)
     return Paid(answer, times, reused=True, number=intent.number)
-
-
-def _note(submission: Submission) -> None:
-    """Let the open bill know of what an earlier attempt paid, so that no error of this one says that nothing was."""
-    result = submission.result
-    request_id, images = (result.request_id, result.images) if result else (None, ())
-    receipt = f"Request {request_id} made {[image.uri for image in images]}." if images else ""
-    current_bill().found(submission.billed, receipt, request_id)
 
 
 def _used_up(found: Lost, ledger: Ledger) -> ClaidUnknownOutcomeError:
@@ -192,7 +183,7 @@ def _used_up(found: Lost, ledger: Ledger) -> ClaidUnknownOutcomeError:
     said = f" ({result.message})" if result and result.message else ""
     request_id = result.request_id if result else None
     message = (
-        f"Submission {intent.number} of this task was sent at {intent.at:%Y-%m-%d %H:%M:%S} UTC and its outcome is "
+        f"Submission {intent.number} of this task was begun at {intent.at:%Y-%m-%d %H:%M:%S} UTC and its outcome is "
         f"unknown{said}: up to {intent.credits} credits may have been billed. Nothing was sent now, because "
         f"max_submissions={ledger.asked.max_submissions}. Its record is {found.submission.where}: "
         f"{_permission(found.submission, ledger)}"

@@ -98,6 +98,14 @@ def records_place(records: str | None, target: Target | None) -> RecordsPlace:
         raise ClaidNotSentError(f"The records of this batch cannot be kept now: {busy}") from busy
 
 
+def is_batch_in(records: str, key: str) -> bool:
+    """Tell whether a batch of this key has begun in a folder of records. Blocks."""
+    try:
+        return open_objects(_connected(parse_target(records, None, "records_path"))).get(f"{key}/head") is not None
+    except StoreBusyError as busy:
+        raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
+
+
 def places_of(key: str, fence: Fence, place: RecordsPlace, target: Target | None, manifest_path: str | None) -> Places:
     """Find the place of the manifest: `manifest_path`, else a name of its own in the folder of the place."""
     if not manifest_path:

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
+from airflow_provider_claid.api.errors import Billed, ClaidConfigurationError, ClaidNotSentError
+from airflow_provider_claid.api.models import GenerateRequest
 from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records.attempts import Attempt, Try
@@ -22,7 +23,7 @@ from airflow_provider_claid.delivery.records.marks import begin_in_state, requir
 from airflow_provider_claid.delivery.records.objects import FIELD, Objects, open_objects
 from airflow_provider_claid.delivery.records.state import StateStore, TaskStateRecords
 from airflow_provider_claid.delivery.records.store import ObjectRecords, Records, all_submissions, history
-from airflow_provider_claid.delivery.records.submission import Submission
+from airflow_provider_claid.delivery.records.submission import Submission, note
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
 
@@ -59,11 +60,20 @@ def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
     with _told(now):
         if uri is not None:
             objects = _opened(uri)
-            return Begun(ObjectRecords(objects, identity.key()), _mark(objects, identity, now, store))
+            attempt = _mark(objects, identity, now, store)
+            return _known(Begun(ObjectRecords(objects, identity.key()), attempt))
         if store is not None:
-            return Begun(TaskStateRecords(store), begin_in_state(store, now))
+            return _known(Begun(TaskStateRecords(store), begin_in_state(store, now)))
     _warn_unprotected()
     return Begun(None, Attempt(told=now))
+
+
+def recorded_request(begun: Begun | None) -> GenerateRequest | None:
+    """Return what earlier tries of this generation have recorded as asked for; None if they have recorded nothing."""
+    found = list(history(begun.records)) if begun is not None and begun.records is not None else []
+    if begun is None or not found or max(each.generation for each in found) < begun.attempt.generation:
+        return None
+    return found[-1].intent.request
 
 
 def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:
@@ -85,8 +95,11 @@ def records_of(uri: str, identity: Identity, attempt: int) -> Records:
 
 
 def recorded_in(uri: str, identity: Identity) -> Records:
-    """Open the records in which a trigger has written down what it paid for. Blocks."""
-    return ObjectRecords(_opened(uri), identity.key())
+    """Open the records in which a trigger has written down what it paid for; raises a kind of `ClaidError`. Blocks."""
+    try:
+        return ObjectRecords(_opened(uri), identity.key())
+    except StoreBusyError as busy:
+        raise unknown_now(busy) from busy
 
 
 def try_of(context: Any) -> Try:
@@ -117,10 +130,29 @@ def _told(now: Try) -> Iterator[None]:
     try:
         yield
     except StoreBusyError as busy:
-        raise ClaidNotSentError(f"The records of this task cannot be used now: {busy}") from busy
+        raise unknown_now(busy, billed="unknown" if now.number > 1 else "no") from busy
     except ClaidConfigurationError as fault:
         fault.billed = "unknown" if now.number > 1 else fault.billed
         raise
+
+
+def unknown_now(busy: StoreBusyError, billed: Billed = "unknown") -> ClaidNotSentError:
+    """Return the error for records that fail now: what earlier attempts have paid is not known without them."""
+    return ClaidNotSentError(f"The records of this task cannot be used now: {busy}", billed=billed)
+
+
+def note_paid(records: Records) -> None:
+    """Let the open bill know what is recorded of a job's last wish, so that no error says that nothing was paid."""
+    found = list(history(records))
+    for each in found:
+        if each.intent.first == found[-1].intent.first:
+            note(each)
+
+
+def _known(begun: Begun) -> Begun:
+    if begun.records is not None and begun.attempt.number > 1:
+        note_paid(begun.records)
+    return begun
 
 
 def _state_store(context: Any) -> StateStore | None:

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_claid.delivery.checks import OnFiltered, Target
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.exceptions import airflow_errors
-from airflow_provider_claid.operators.arguments import TEXTS, no_records, target_of
+from airflow_provider_claid.operators.arguments import TEXTS, no_records, settle, target_of
 from airflow_provider_claid.templating import is_native, render_text
 
 # What only a running task needs (the HTTP client, the pacer) is imported where it runs: every parse would pay.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_claid.delivery.records.attempts import Attempt
     from airflow_provider_claid.delivery.records.store import Records
     from airflow_provider_claid.hooks.order import Order
+    from airflow_provider_claid.hooks.records import Begun
     from airflow_provider_claid.lineage import Delivery
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class ClaidGenerateOperator(BaseOperator):
     )
     ui_color = "#e9e4ff"
     _delivery: Delivery | None = None
+    _begun: Begun | None = None
+    """The attempt, where it has begun before its prompts are known."""
 
     def __init__(
         self,
@@ -208,6 +211,15 @@ class ClaidGenerateOperator(BaseOperator):
         from airflow_provider_claid.hooks.records import records_uri
 
         return records_uri(self.records_path)
+
+    def _begin(self, context: Context) -> None:
+        """Write down that the attempt begins, where there is one place for its records whatever it is asked for."""
+        from airflow_provider_claid.hooks.records import begin
+
+        settle(self)
+        place, self._begun = self._records_uri(), None
+        if place is not None:
+            self._begun = begin(context, place, identity_of(context))
 
     def _connected_target(self) -> Target | None:
         """Return where pictures are copied to, its connection looked up; opened, which proves what can be proven."""

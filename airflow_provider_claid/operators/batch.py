@@ -153,7 +153,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         require_place(self)
         identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)
         place = records_place(self._records_uri(), target)
-        attempt = begin_batch(context, place.objects, identity)
+        attempt = self._begun.attempt if self._begun else begin_batch(context, place.objects, identity)
         self._check_afterwards(context)
         key = identity.key() if self.reuse else f"{identity.key()}-{attempt.generation}"
         fence = Fence(place.objects, identity.key(), attempt.number)

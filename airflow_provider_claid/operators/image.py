@@ -120,7 +120,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
 
         settle(self)
         identity, place = identity_of(context), self._records_uri()
-        begun = begin(context, place, identity)
+        begun = self._begun or begin(context, place, identity)
         self._require_records(kept=begun.records is not None)
         self._check_afterwards(context)
         if not self._is_named:

@@ -92,7 +92,11 @@ class ClaidGenerateTrigger(BaseTrigger):
         self._stop.asked = True
 
     async def _event(self) -> dict[str, Any]:
-        paid = await self._shielded()
+        try:
+            paid = await self._shielded()
+        except ClaidError as error:
+            await in_thread(self._look_back, error)
+            raise
         event = {
             "status": "paid",
             "number": paid.number,
@@ -142,13 +146,27 @@ class ClaidGenerateTrigger(BaseTrigger):
             order, records, account = await in_thread(self._opened)
         except StoreBusyError as busy:
             # An earlier run of this trigger may have paid.
-            message = f"The records of this task cannot be used now: {busy}"
-            raise ClaidNotSentError(message, billed="unknown") from busy
+            from airflow_provider_claid.hooks.records import unknown_now
+
+            raise unknown_now(busy) from busy
         # What it imports is loaded by now, in that thread.
         from airflow_provider_claid.delivery.payment import pay
 
         ledger, first_try = order.ledger(account, records), order.attempt == 1
         return await pay(account, ledger, search=order.search(), stop=self._stop, first_try=first_try)
+
+    def _look_back(self, error: ClaidError) -> None:
+        """Let an error that says "not billed" know what an earlier run of this trigger has paid; never raises."""
+        if error.billed != "no" or current_bill().billed != "no":
+            return
+        from airflow_provider_claid.hooks.order import Order
+        from airflow_provider_claid.hooks.records import note_paid, recorded_in
+
+        try:
+            note_paid(recorded_in(self.records_path, Order.from_json(self.order).identity))
+        except (ClaidError, StoreBusyError, ValueError):
+            # Store, record or order cannot be read.
+            error.billed = "unknown"
 
     def _opened(self) -> tuple[Order, Records, Account]:
         from airflow_provider_claid.hooks.claid import ClaidHook

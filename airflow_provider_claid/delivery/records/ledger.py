@@ -292,7 +292,7 @@ class Ledger:
             found = await self._step(self.records.read, number)
             if found is None or found.result is not None:
                 return
-        message = "the attempt that sent it ended without an answer"
+        message = "the attempt that began it ended without an answer"
         lost = Result(intent.token, "unknown", "unknown", clock.now(), message=message)
         await self._step(lambda: self.records.finish(number, lost, unless_ended=True))
         _log(Submission(intent, lost, submission.where))

@@ -83,8 +83,8 @@ def create_proven(objects: Objects, name: str, data: bytes) -> bool:
 
 def unreadable(where: str) -> ClaidRecordsError:
     """Return the error for a record that could not be created because it is there, and yet cannot be read."""
-    message = f"The record {where} is there and cannot be read: it needs the rights {RIGHTS}. Nothing was sent"
-    return ClaidRecordsError(message)
+    message = f"The record {where} is there and cannot be read: it needs the rights {RIGHTS}. No request is sent"
+    return ClaidRecordsError(message, billed="unknown")
 
 
 _proven: set[str] = set()

@@ -59,9 +59,10 @@ class TaskStateRecords:
         return f"the key {_key(number)} of the task state store"
 
     def claim(self, intent: Intent) -> bool:
-        """Set the key unless it is there."""
-        if self._store.get(_key(intent.number)) is not None:
-            return False
+        """Set the key unless it is there; what a set that failed has yet written is this attempt's own."""
+        if (value := self._store.get(_key(intent.number))) is not None:
+            kept = value.get("intent") if isinstance(value, dict) else None
+            return isinstance(kept, dict) and kept.get("token") == intent.token
         self._store.set(_key(intent.number), {"intent": intent.to_json()})
         return True
 

@@ -152,5 +152,5 @@ def read_submission(intent: Any, result: Any, where: str) -> Submission:
             f"The record {where} cannot be read ({type(fault).__name__}: {str(fault)[:200]}); nothing is sent, as it "
             "may stand for a paid request. Restore it, or delete it (and its .result) to permit one more submission."
         )
-        raise ClaidRecordsError(message) from fault
+        raise ClaidRecordsError(message, billed="unknown") from fault
     return Submission(begun, ended if ended and ended.token == begun.token else None, where)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from airflow_provider_claid.api.bill import current_bill
 from airflow_provider_claid.api.errors import Billed
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE, GeneratedImage, GenerateRequest
 from airflow_provider_claid.delivery.identity import Identity
@@ -202,6 +203,14 @@ class Submission:
             "message": result.message if result else "",
             "record": self.where,
         }
+
+
+def note(submission: Submission) -> None:
+    """Let the open bill know of what an earlier attempt paid, so that no error of this one says that nothing was."""
+    result = submission.result
+    request_id, images = (result.request_id, result.images) if result else (None, ())
+    receipt = f"Request {request_id} made {[image.uri for image in images]}." if images else ""
+    current_bill().found(submission.billed, receipt, request_id)
 
 
 def fingerprint(request: GenerateRequest, conn_id: str, base_url: str) -> str:

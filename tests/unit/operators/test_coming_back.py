@@ -12,6 +12,8 @@ from airflow_provider_claid import exceptions
 from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.records.objects import LocalObjects
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.order import Order
 from airflow_provider_claid.hooks.records import begin
 from airflow_provider_claid.operators.base import comes_back
@@ -89,6 +91,18 @@ def test_whatever_goes_wrong_it_was_billed(paid, context, change, kind, says):
         come_back(context, event)
     assert caught.value.billed == "yes"
     assert says in str(caught.value)
+
+
+def test_records_that_fail_now_are_read_by_a_retry(paid, context, monkeypatch):
+    event = paid()
+
+    def busy(self, *target, **rules):
+        raise StoreBusyError("away")
+
+    monkeypatch.setattr(LocalObjects, "__init__", busy)
+    with pytest.raises(exceptions.ClaidNotSentError) as caught:
+        come_back(context, event)
+    assert caught.value.billed == "yes"
 
 
 def test_black_images_that_are_to_be_skipped_skip_the_task_when_the_result_is_told(paid, context, tmp_path):

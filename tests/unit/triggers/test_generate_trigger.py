@@ -12,10 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_claid.api.errors import ClaidNotSentError
 from airflow_provider_claid.delivery import payment, sync
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records import ledger
+from airflow_provider_claid.delivery.records.store import ObjectRecords
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.claid import ClaidHook
 from airflow_provider_claid.hooks.order import Order
 from airflow_provider_claid.hooks.records import begin
@@ -259,3 +262,26 @@ def test_an_answer_that_cannot_be_recorded_travels_in_the_event(sandbox, records
     assert event["status"] == "paid"
     assert len(event["answer"]["images"]) == 1
     assert posts(sandbox) == 1
+
+
+def test_begun_again_after_its_deadline_it_says_what_was_billed(sandbox, records):
+    run(trigger(records, deadline=time.time() + 60))
+    (event,) = run(trigger(records, deadline=time.time() - 1))
+    assert (event["status"], event["error"]["billed"]) == ("failed", "yes")
+    assert event["error"]["request_id"] in event["error"]["message"]
+    assert posts(sandbox) == 1
+
+
+def test_begun_again_while_its_records_fail_it_may_have_been_billed(sandbox, records, monkeypatch):
+    def busy(self, name, *data):
+        raise StoreBusyError("away")
+
+    run(trigger(records))
+    monkeypatch.setattr(payment, "generate", lambda *_, **__: ledger_fails())
+    monkeypatch.setattr(ObjectRecords, "read", busy)
+    (event,) = run(trigger(records))
+    assert event["error"]["billed"] == "unknown"
+
+
+async def ledger_fails():
+    raise ClaidNotSentError("The records of this task cannot be used now: away")

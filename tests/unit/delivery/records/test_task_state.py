@@ -75,6 +75,18 @@ def test_a_taken_number_is_not_claimed(records, store):
     assert records.claim(replace(INTENT, number=2))
 
 
+def test_a_claim_that_was_kept_though_it_failed_is_this_attempts_own(records, store):
+    def kept_and_failed(key, value, *, retention=None):
+        store.values[key] = value
+        raise RuntimeError("gateway timeout")
+
+    store.set = kept_and_failed
+    with pytest.raises(StoreBusyError):
+        records.claim(INTENT)
+    assert records.claim(INTENT)
+    assert not records.claim(replace(INTENT, token="theirs"))
+
+
 def test_an_end_that_is_there_is_left_if_so_wanted(records):
     records.claim(INTENT)
     lost = replace(RESULT, outcome="unknown", billed="unknown")

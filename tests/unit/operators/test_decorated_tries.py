@@ -1,0 +1,79 @@
+"""A function that fails, or returns something of another kind, in one of several tries."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_claid import exceptions
+from airflow_provider_claid.decorators.claid import ClaidImagesDecoratedOperator
+from airflow_provider_claid.delivery import sync
+
+pytestmark = pytest.mark.usefixtures("claid_connection")
+
+PROMPT = "a red bicycle"
+
+
+@pytest.fixture
+def tries(tmp_path):
+    """Execute the tries of a task, each with what its function returns or raises; return the last one's end."""
+    (tmp_path / "records").mkdir()
+
+    def run(*values, cleared=False, recorded=True, **more):
+        for number, value in enumerate(values, 1):
+            sync.close()
+
+            def function(value=value):
+                if isinstance(value, Exception):
+                    raise value
+                return value
+
+            where = {"records_path": f"file://{tmp_path}/records/"} if recorded else {}
+            task = ClaidImagesDecoratedOperator(
+                task_id="t", python_callable=function, save_to=f"file://{tmp_path}/images/", **where, **more
+            )
+            most = 1 + number if cleared and number == len(values) else 2
+            ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=most, try_number=number)
+            ti.stats_tags, ti.xcom_push = {}, lambda key, value: None
+            try:
+                end = task.execute({"ti": ti, "task": SimpleNamespace(retries=2)})
+            except Exception as fault:  # noqa: BLE001 - Airflow takes any
+                end = fault
+        return end
+
+    return run
+
+
+def posts(sandbox):
+    return sandbox.report()["totals"]["posts"]
+
+
+def test_a_try_in_which_the_function_failed_leaves_its_mark(sandbox, tries):
+    assert len(tries(RuntimeError("no answer"), PROMPT)) == 1
+    assert posts(sandbox) == 1
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_so_does_one_that_was_to_return_a_list(sandbox, tries, recorded):
+    assert tries(RuntimeError("no answer"), [PROMPT], recorded=recorded)["delivered"] == 1
+    assert posts(sandbox) == 1
+
+
+def test_a_retry_with_a_list_takes_the_one_recorded_image(sandbox, tries):
+    sandbox.fault("picture", "status", status=500, times=4)
+    assert len(tries(PROMPT, [PROMPT, "a blue one"])) == 1
+    assert posts(sandbox) == 1
+
+
+def test_a_person_who_clears_the_task_gets_the_list(sandbox, tries):
+    assert tries(PROMPT, [PROMPT, "a blue one"], cleared=True)["delivered"] == 2
+    assert posts(sandbox) == 3
+
+
+def test_a_retry_with_one_prompt_after_a_list_is_refused(sandbox, tries):
+    sandbox.fault("picture", "status", status=500, times=4)
+    refused = tries([PROMPT], PROMPT)
+    assert isinstance(refused, exceptions.ClaidInputError)
+    assert refused.billed == "unknown"
+    assert posts(sandbox) == 1

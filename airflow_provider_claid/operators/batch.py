@@ -145,7 +145,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         from airflow_provider_claid.delivery.batch.rules import Allowance
         from airflow_provider_claid.delivery.batch.run import Batch
         from airflow_provider_claid.delivery.storage import open_folder
-        from airflow_provider_claid.hooks.batch import places_of, prompts_of, records_place
+        from airflow_provider_claid.hooks.batch import batch_key, places_of, prompts_of, records_place
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.hooks.records import begin_batch
 
@@ -155,7 +155,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         place = records_place(self._records_uri(), target)
         attempt = begin_batch(context, place.objects, identity)
         self._check_afterwards(context)
-        key = identity.key() if self.reuse else f"{identity.key()}-{attempt.generation}"
+        key = batch_key(place.objects, identity.key(), attempt.generation, reuse=self.reuse)
         fence = Fence(place.objects, identity.key(), attempt.number)
         places = places_of(key, fence, place, target, self.manifest_path)
         account, allowance = ClaidHook(self.claid_conn_id).account(), Allowance(max_failed_of(self))

@@ -56,6 +56,24 @@ def test_cleared_without_reuse_it_pays_anew_and_its_retry_does_not(task):
     assert task.posts() == 6
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_reuse_that_is_edited_between_two_tries_pays_nothing_anew(task, before):
+    first = task.run(prompts_of(3), reuse=before)
+    assert task.run(prompts_of(3), reuse=not before) == first
+    assert task.posts() == 3
+
+
+def test_what_was_made_without_reuse_is_reused_when_the_task_is_cleared_with_it(task):
+    task.run(prompts_of(3), reuse=False)
+    task.epoch = 1
+    second = task.run(prompts_of(3), reuse=False)
+    task.epoch = 5
+    assert task.run(prompts_of(3)) == second
+    task.epoch = 9
+    assert task.run(prompts_of(3), reuse=False) != second
+    assert task.posts() == 9
+
+
 def test_cleared_without_reuse_a_lost_answer_is_not_taken_for_the_one_before(storing, sandbox):
     arguments = storing.arguments | {"own_folder": True, "reuse": False, "reconcile_timeout": 0.2}
     storing.run(["a red bicycle"], **arguments)

@@ -56,6 +56,23 @@ def test_cleared_without_reuse_it_pays_anew_and_its_retry_does_not(task):
     assert task.posts() == 6
 
 
+@pytest.mark.parametrize(
+    ("prompts", "arguments"),
+    [
+        (prompts_of(4), {}), ("file:///nowhere/prompts.csv", {}), (["a good one", ""], {}),
+        (prompts_of(3), {"claid_conn_id": "nobody"}), (prompts_of(3), {"records_path": "file:///nowhere/records/"}),
+    ],
+)  # fmt: skip
+def test_an_error_of_a_later_attempt_does_not_say_that_nothing_was_sent(task, prompts, arguments):
+    with pytest.raises(ClaidInputError, match="Nothing was sent"):
+        task.run(["a good one", ""])
+    task.run(prompts_of(3))
+    with pytest.raises(ClaidInputError) as caught:
+        task.run(prompts, **arguments)
+    assert caught.value.billed == "unknown"
+    assert "Nothing was sent" not in str(caught.value)
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_reuse_that_is_edited_between_two_tries_pays_nothing_anew(task, before):
     first = task.run(prompts_of(3), reuse=before)

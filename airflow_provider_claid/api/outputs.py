@@ -17,12 +17,13 @@ def response_in(raw: bytes, secret: str, *, files: bool) -> GenerateResponse | N
     """
     Read the body of a successful answer; None if it has neither a picture nor a place for some.
 
-    The documented place is `data.output`, a list of objects. An item that is none counts as missing. `output` beside
-    `data` is read too, and if neither holds a picture, objects with an address of one anywhere in the answer.
+    The documented place is `data.output`, a list of objects. An item that is none counts as missing, unless it is a
+    text that is an address. `output` beside `data` is read too, and if neither holds a picture, objects with an address
+    of one anywhere in the answer.
     The secret is masked; `files` as in `addresses.accepted`.
     """
     content = loads(raw)
-    read = [[_image(item, secret, files=files) for item in _items(place)] for place in _places(content)]
+    read = [[_image(item, secret, files=files) for item in _items(place, files=files)] for place in _places(content)]
     images = next((found for found in read if any(image.uri for image in found)), None)
     images = images or _anywhere(content, secret, files=files) or next(iter(read), None)
     if images is None:
@@ -37,8 +38,13 @@ def _places(content: Any) -> list[list[Any]]:
     return [each["output"] for each in holders if isinstance(each.get("output"), list)]
 
 
-def _items(place: list[Any]) -> Iterator[dict[str, Any]]:
-    return (item for item in place if isinstance(item, dict))
+def _items(place: list[Any], *, files: bool) -> Iterator[dict[str, Any]]:
+    for item in place:
+        if isinstance(item, dict):
+            yield item
+        elif isinstance(item, str) and (address := addresses.accepted(item, files=files)) is not None:
+            # What the web serves dies in a day; anything else is a place in a storage.
+            yield {"tmp_url" if address.startswith("http") else "object_uri": address}
 
 
 def _image(item: dict[str, Any], secret: str, *, files: bool) -> GeneratedImage:

@@ -64,7 +64,11 @@ def settings() -> Settings:
 def _settings(named: tuple[tuple[str, str, str], ...], exempt: str, trust: tuple[str, ...]) -> Settings:
     found = {scheme: _proxy(variable, value) for scheme, variable, value in named}
     certificates = _certificates(*trust)
-    proxy = found.get("https") or found.get("all")
+    scheme, variable = next(((scheme, name) for scheme, name, _ in named if scheme != "http"), ("", ""))
+    proxy = found.get(scheme)
+    # One that is not used, beside that of https, may be of any kind.
+    if proxy is not None and proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise environment.missing_socks(variable)
     if proxy is not None:
         proxy.ssl_context = certificates if proxy.url.scheme == "https" else None
     return Settings(certificates, proxy, environment.exemptions(exempt))
@@ -72,8 +76,6 @@ def _settings(named: tuple[tuple[str, str, str], ...], exempt: str, trust: tuple
 
 def _proxy(variable: str, value: str) -> httpx.Proxy:
     address = environment.proxy_address(variable, value)
-    if address.startswith("socks") and find_spec("socksio") is None:
-        raise environment.missing_socks(variable)
     try:
         return httpx.Proxy(address)
     except (httpx.InvalidURL, ValueError):

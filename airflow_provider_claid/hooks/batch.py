@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError
+from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError, ClaidRecordsError
+from airflow_provider_claid.delivery.backoff import persistent
 from airflow_provider_claid.delivery.batch.fence import Fence
 from airflow_provider_claid.delivery.batch.journal import Journal, reserve
 from airflow_provider_claid.delivery.batch.manifest import Manifest
@@ -16,7 +19,7 @@ from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
 from airflow_provider_claid.delivery.names import disk_limit, room_in
 from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
-from airflow_provider_claid.delivery.records.objects import Objects, open_objects
+from airflow_provider_claid.delivery.records.objects import Objects, create_proven, open_objects, unreadable
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
 
@@ -104,6 +107,44 @@ def is_batch_in(records: str, key: str) -> bool:
         return open_objects(_connected(parse_target(records, None, "records_path"))).get(f"{key}/head") is not None
     except StoreBusyError as busy:
         raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
+
+
+def batch_key(objects: Objects, key: str, generation: int, *, reuse: bool) -> str:
+    """
+    Return the key of the batch that this generation of a task goes on with, whatever `reuse` says later. Blocks.
+
+    It is written down once for each generation, as `<key>/<generation>.batch`: with `reuse` it is that of the latest
+    one before, else a new one. So neither an automatic retry nor a clearing pays anew because `reuse` was edited.
+    """
+    try:
+        if (begun := _chosen(objects, key, generation)) is not None:
+            return begun
+        earlier = (_chosen(objects, key, each) for each in reversed(range(generation)))
+        latest = next((each for each in earlier if each is not None), None)
+        wanted = latest or key if reuse or latest is None else f"{key}-{generation}"
+        name = _choice(key, generation)
+        if persistent(partial(create_proven, objects, name, wanted.encode())):
+            return wanted
+        if (begun := _chosen(objects, key, generation)) is None:
+            raise unreadable(objects.uri + name)
+    except StoreBusyError as busy:
+        raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
+    return begun
+
+
+def _chosen(objects: Objects, key: str, generation: int) -> str | None:
+    raw = persistent(partial(objects.get, _choice(key, generation)))
+    if raw is None:
+        return None
+    chosen = raw.decode(errors="replace")
+    if not (chosen == key or re.fullmatch(re.escape(key) + "-[0-9]+", chosen)):
+        message = f"The record {objects.uri}{_choice(key, generation)} of a batch cannot be read. Restore it"
+        raise ClaidRecordsError(message, billed="unknown")
+    return chosen
+
+
+def _choice(key: str, generation: int) -> str:
+    return f"{key}/{generation}.batch"
 
 
 def places_of(key: str, fence: Fence, place: RecordsPlace, target: Target | None, manifest_path: str | None) -> Places:

@@ -141,21 +141,28 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
     @contextmanager
     def _batch(self, context: Context) -> Iterator[Batch]:
         """Check everything, and open what the batch reads and writes."""
+        from airflow_provider_claid.api.bill import current_bill
         from airflow_provider_claid.delivery.batch.fence import Fence
         from airflow_provider_claid.delivery.batch.rules import Allowance
         from airflow_provider_claid.delivery.batch.run import Batch
         from airflow_provider_claid.delivery.storage import open_folder
-        from airflow_provider_claid.hooks.batch import places_of, prompts_of, records_place
+        from airflow_provider_claid.hooks.batch import batch_key, places_of, prompts_of, records_place
         from airflow_provider_claid.hooks.claid import ClaidHook
-        from airflow_provider_claid.hooks.records import begin_batch
+        from airflow_provider_claid.hooks.records import begin_batch, try_of
 
+        bill = current_bill()
+        if try_of(context).number > 1:
+            # Until the manifest tells what earlier attempts have paid, no error is to say that nothing was.
+            bill.found("unknown")
         settle(self)
         require_place(self)
         identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)
         place = records_place(self._records_uri(), target)
         attempt = self._begun.attempt if self._begun else begin_batch(context, place.objects, identity)
+        if attempt.number > 1:
+            bill.found("unknown")
         self._check_afterwards(context)
-        key = identity.key() if self.reuse else f"{identity.key()}-{attempt.generation}"
+        key = batch_key(place.objects, identity.key(), attempt.generation, reuse=self.reuse)
         fence = Fence(place.objects, identity.key(), attempt.number)
         places = places_of(key, fence, place, target, self.manifest_path)
         account, allowance = ClaidHook(self.claid_conn_id).account(), Allowance(max_failed_of(self))
@@ -163,6 +170,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
             scan = source.scan(deduplicate=self.deduplicate)
             folder = open_folder(target, self._tags(identity)) if target else None
             journal, manifest = places.opened(scan, self.claid_conn_id, account)
+            bill.earlier.clear()
             try:
                 yield Batch(
                     items=source,

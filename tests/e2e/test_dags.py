@@ -241,7 +241,12 @@ def test_deferred_the_trigger_pays_and_the_worker_copies(sandbox, run_one, tmp_p
     assert ti.xcom_pull("generate") == [f"file://{tmp_path}/sku-{number}.png" for number in (1, 2)]
     assert (result_of(ti)["reused"], result_of(ti)["submissions"], result_of(ti)["credits"]) == (False, 1, 2)
     assert totals(sandbox)["posts"] == 1
-    assert {file.name for file in (tmp_path / "records").rglob("*") if file.is_file()} == {"1.attempt", "1.intent", "1.note", "1.result"}
+    assert {file.name for file in (tmp_path / "records").rglob("*") if file.is_file()} == {
+        "1.attempt",
+        "1.intent",
+        "1.note",
+        "1.result",
+    }
 
 
 def test_what_fails_in_the_trigger_fails_the_task_as_on_a_worker(sandbox, run_one, tmp_path, log_text):

@@ -258,5 +258,6 @@ def another_batch(where: str, recorded: str, fingerprint: str) -> ClaidInputErro
         "prompts",
         f"a batch of fingerprint {fingerprint}, where {where} is of fingerprint {recorded}",
         "the prompts, the connection and the deduplicate that this batch was begun with",
-        "Restore them; or, to begin anew and pay for all, set reuse=False and another manifest_path, if there is one.",
+        "Restore them; or, to begin anew and pay for all, set reuse=False and another manifest_path, if there is one, "
+        "and clear the task.",
     )

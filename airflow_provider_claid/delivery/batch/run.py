@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_claid.api.bill import Bill, opened_bill
-from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError, ClaidBudgetError, ClaidError
+from airflow_provider_claid.api.errors import Billed, ClaidBatchUnfinishedError, ClaidBudgetError, ClaidError
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE
 from airflow_provider_claid.delivery.batch.crew import Crew
 from airflow_provider_claid.delivery.batch.endings import Counts
@@ -83,13 +83,18 @@ async def run(batch: Batch) -> Counts:
     """
     work = _Run(batch)
     try:
-        await work.to_its_end()
-    finally:
-        await work.close()
-    counts, again = batch.manifest.counts, work.again or batch.killed.asked
-    error = verdict(counts, batch.allowance, batch.on_filtered, work.cause, again=again, uri=batch.manifest.uri)
-    if error is not None:
-        raise error
+        try:
+            await work.to_its_end()
+        finally:
+            await work.close()
+        counts, again = batch.manifest.counts, work.again or batch.killed.asked
+        error = verdict(counts, batch.allowance, batch.on_filtered, work.cause, again=again, uri=batch.manifest.uri)
+        if error is not None:
+            raise error
+    except ClaidError as fault:
+        # Whatever one item, or the store, said of itself: this is the end of all of them.
+        fault.billed = work.billed
+        raise
     return counts
 
 
@@ -159,6 +164,15 @@ class _Run:
             async for item in _chunks(batch.items):
                 self._conclude(item)
         await self._writer.close(whole=not batch.killed.asked)
+
+    @property
+    def billed(self) -> Billed:
+        """What the batch has cost so far, over all its attempts, as far as manifest and records tell."""
+        counts, journal = self._batch.manifest.counts, self._batch.journal
+        known = {each.billed for index in journal.items() for each in journal.known(index)}
+        if "unknown" in known or counts.endings["unknown"]:
+            return "unknown"
+        return "yes" if "yes" in known or counts.credits else "no"
 
     @property
     def _is_stopped(self) -> bool:

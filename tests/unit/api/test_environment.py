@@ -128,6 +128,15 @@ def test_a_socks_proxy_without_its_package_is_named(sandbox, account, prepared, 
     assert sandbox.report()["totals"]["posts"] == 0
 
 
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "HTTP_PROXY"])
+def test_a_socks_proxy_that_is_not_used_needs_no_package(prepared, monkeypatch, variable):
+    from airflow_provider_claid.api import transport
+
+    monkeypatch.setattr(transport, "find_spec", lambda name: None)
+    prepared(**{variable: "socks5://127.0.0.7:1", "HTTPS_PROXY": "http://127.0.0.7:2"})
+    assert str(transport.settings().proxy.url) == "http://127.0.0.7:2"
+
+
 @pytest.mark.parametrize(
     "value", ["http://user:pa55word@[::1", "http://user:pa55word@x:99999", "socks4://user:pa55word@x"]
 )

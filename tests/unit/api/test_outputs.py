@@ -62,6 +62,11 @@ def test_an_object_without_an_address_keeps_its_place():
     assert uris({"data": {"output": [{}, {"tmp_url": 5}]}}) == [None, None]
 
 
+def test_an_item_that_is_nothing_but_an_address_is_a_picture():
+    assert uris({"data": {"output": [URL, None, "x", IMAGE]}}) == [URL, URL]
+    assert uris({"output": ["s3://bucket/a.png", "javascript:alert(1)"]}) == ["s3://bucket/a.png"]
+
+
 @pytest.mark.parametrize("content", [{"data": {"output": []}}, {"data": {"output": [None, "x"]}}, {"output": []}])
 def test_a_place_without_any_picture_is_told_from_no_place(content):
     assert uris(content) == []

@@ -84,7 +84,6 @@ def shop(request, sandbox, account, tmp_path, monkeypatch):
     return made
 
 
-
 def no_links(create, path, content, mode=0o666):
     """Of two mounts the one with the pictures has no links; the records are on another."""
     if path.parent.name == "pictures":

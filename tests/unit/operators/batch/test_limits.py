@@ -271,3 +271,25 @@ class TestExecutionTimeout:
         with pytest.raises(AirflowTaskTimeout):
             task.run(prompts_of(1))
         assert task.outcomes == ["unknown"]
+
+
+@pytest.mark.parametrize(("sent", "billed"), [("nothing", "no"), ("some", "yes"), ("lost", "unknown")])
+def test_an_error_of_a_batch_says_what_all_of_it_has_cost(task, sandbox, sent, billed):
+    if sent == "lost":
+        sandbox.fault("generate", "reset", when="after_billing", times=1)
+    if sent == "nothing":
+        sandbox.fault("generate", "status", status=401, times=None)
+    kind = ClaidAuthenticationError if sent == "nothing" else ClaidBudgetError
+    error = task.fail(kind, prompts_of(6), max_credits=3, max_failed=6)
+    assert error.billed == billed
+    # An item of a later attempt that costs nothing makes it no cheaper.
+    sandbox.fault("generate", "status", status=401, times=None)
+    again = task.fail(ClaidAuthenticationError, prompts_of(6), max_failed=6)
+    assert (again.billed, "not billed" in str(again)) == (billed, billed == "no")
+
+
+def test_a_batch_whose_requests_are_all_refused_was_not_billed(task, sandbox):
+    sandbox.fault("generate", "status", status=422, times=None)
+    error = task.fail(ClaidBatchError, prompts_of(3))
+    assert "for 0 credits" in str(error)
+    assert error.billed == "no"

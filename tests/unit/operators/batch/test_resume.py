@@ -60,6 +60,41 @@ def test_cleared_without_reuse_it_pays_anew_and_its_retry_does_not(task):
     assert task.posts() == 6
 
 
+@pytest.mark.parametrize(
+    ("prompts", "arguments"),
+    [
+        (prompts_of(4), {}), ("file:///nowhere/prompts.csv", {}), (["a good one", ""], {}),
+        (prompts_of(3), {"claid_conn_id": "nobody"}), (prompts_of(3), {"records_path": "file:///nowhere/records/"}),
+    ],
+)  # fmt: skip
+def test_an_error_of_a_later_attempt_does_not_say_that_nothing_was_sent(task, prompts, arguments):
+    with pytest.raises(ClaidInputError, match="Nothing was sent"):
+        task.run(["a good one", ""])
+    task.run(prompts_of(3))
+    with pytest.raises(ClaidInputError) as caught:
+        task.run(prompts, **arguments)
+    assert caught.value.billed == "unknown"
+    assert "Nothing was sent" not in str(caught.value)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_reuse_that_is_edited_between_two_tries_pays_nothing_anew(task, before):
+    first = task.run(prompts_of(3), reuse=before)
+    assert task.run(prompts_of(3), reuse=not before) == first
+    assert task.posts() == 3
+
+
+def test_what_was_made_without_reuse_is_reused_when_the_task_is_cleared_with_it(task):
+    task.run(prompts_of(3), reuse=False)
+    task.epoch = 1
+    second = task.run(prompts_of(3), reuse=False)
+    task.epoch = 5
+    assert task.run(prompts_of(3)) == second
+    task.epoch = 9
+    assert task.run(prompts_of(3), reuse=False) != second
+    assert task.posts() == 9
+
+
 def test_cleared_without_reuse_a_lost_answer_is_not_taken_for_the_one_before(storing, sandbox):
     arguments = storing.arguments | {"own_folder": True, "reuse": False, "reconcile_timeout": 0.2}
     storing.run(["a red bicycle"], **arguments)

@@ -17,7 +17,7 @@ from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.api.models import GenerateRequest
 from airflow_provider_claid.delivery.names import MANIFEST_BYTES, check_folder, check_name, check_stem
 from airflow_provider_claid.delivery.paths import as_uri
-from airflow_provider_claid.delivery.values import control_in, has_visible, number_of, text_of
+from airflow_provider_claid.delivery.values import control_in, has_visible, number_of, reference_in, text_of
 
 __all__ = [
     "DEFAULT_CONNECTIONS",
@@ -26,6 +26,7 @@ __all__ = [
     "OnFiltered",
     "Target",
     "check_name",
+    "check_no_reference",
     "check_on_bad_row",
     "check_request",
     "parse_target",
@@ -75,7 +76,7 @@ def check_request(
     Build the request; a value that Claid would refuse is a `ClaidInputError` that names the argument.
 
     A number or date is taken as the text of a prompt. One that shows nothing, which would be billed, is refused, and so
-    are control characters other than tab and line ends.
+    are control characters other than tab and line ends, and the name of a value that an f-string wrote in its place.
     """
     prompt = text_of(prompt)
     if isinstance(prompt, str):
@@ -123,6 +124,7 @@ def split_address(uri: str, field: str, form: str) -> SplitResult:
     """Take an address apart, of which `form` is accepted; one with credentials is refused and not shown."""
     if not isinstance(uri, str):
         raise ClaidInputError(field, f"{uri!r:.60}", form)
+    check_no_reference(uri, field)
     try:
         parts = urlsplit(uri)
     except ValueError as cause:
@@ -151,7 +153,16 @@ def split_file(uri: Any, field: str, end: str) -> tuple[str, str]:
     return f"{folder}/", name
 
 
+def check_no_reference(text: str, field: str) -> None:
+    """Raise `ClaidInputError` for a text that has the name of a value in it, which an f-string wrote before the run."""
+    if found := reference_in(text):
+        came, accepted = f"the name of a value, {found!r}", "the value itself"
+        fix = "Only a run knows it: give it alone, without text around it, or put the text together in a task."
+        raise ClaidInputError(field, came, accepted, fix)
+
+
 def _check_characters(prompt: str) -> None:
+    check_no_reference(prompt, "prompt")
     if found := control_in(prompt):
         place, name = found
         fix = "Leave it out: tabs and line ends are the only control characters that a prompt may have."

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, ObjectStoragePath
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, ObjectStoragePath, task, task_group
 from upath import UPath
 
 from airflow_provider_claid.exceptions import ClaidInputError
@@ -17,6 +17,7 @@ from airflow_provider_claid.operators.arguments import settle, target_of
 from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator, ClaidGenerateImageOperator
 
 SAVE = {"save_to": "file:///tmp/x/"}
+CONTEXT = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1, max_tries=0)}
 
 
 def rendered(kind=ClaidGenerateImageOperator, native=True, values=None, **arguments):
@@ -82,9 +83,8 @@ def test_all_texts_are_settled(native):
 def test_a_prompt_of_a_lost_number_or_of_none_is_refused():
     for value, says in ((4.2e16, "lost digits"), (None, "a text of 3 to 1024"), (True, "a text of 3 to 1024")):
         operator = rendered(prompt="{{ params.x }}", values={"x": value})
-        context = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=0)}
         with pytest.raises(ClaidInputError, match=says):
-            operator.execute(context)
+            operator.execute(CONTEXT)
 
 
 PATHS = [
@@ -154,3 +154,37 @@ def test_the_hook_takes_numbers_and_refuses_what_shows_nothing(sandbox, claid_co
     assert sandbox.report()["totals"]["posts"] == 0
     hook.generate(20260101)
     assert [each["prompt"] for each in sandbox.report()["requests"]] == ["20260101"]
+
+
+def names_of_values():
+    """What f-strings make of references to values that only a run has."""
+    found = []
+    with DAG("d", schedule=None) as dag:
+
+        @task
+        def named():
+            return "shoe"
+
+        @task_group
+        def each(sku):
+            found.append(f"{sku}")
+            named.override(task_id="again")()
+
+        name = named()
+        each.expand(sku=["shoe", "bag"])
+        found += [f"{name}", f"{name.map(str)}", f"{[name]}", f"{dag.param('colour', 'red')}", f"{name.operator}"]
+    return found
+
+
+@pytest.mark.parametrize("name", names_of_values())
+def test_the_name_of_a_value_is_refused_where_the_value_was_meant(sandbox, claid_connection, tmp_path, name):
+    with pytest.raises(ClaidInputError, match="prompt: got the name of a value"):
+        ClaidHook().generate(f"photo of {name} on white")
+    operator = rendered(ClaidGenerateBatchOperator, prompts=[f"photo of {name}"], save_to=f"file://{tmp_path}/")
+    with pytest.raises(ClaidInputError, match="the name of a value"):
+        operator.execute(CONTEXT)
+    if "{{" not in name:
+        for arguments in ({"prompt": f"photo of {name}"}, {"prompt": "a bag", "save_to": f"s3://bucket/{name}/"}):
+            with pytest.raises(AirflowFailException, match="the name of a value"):
+                ClaidGenerateImageOperator(task_id="t", **arguments)
+    assert sandbox.report()["totals"]["posts"] == 0

@@ -6,16 +6,18 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.checks import OnFiltered, Target
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.operators.afterwards import check_afterwards, drop_broken_label
 from airflow_provider_claid.operators.arguments import TEXTS, no_records, target_of
-from airflow_provider_claid.templating import is_native, render_text
+from airflow_provider_claid.templating import is_native, noting_gaps, render_text
 
 # What only a running task needs (the HTTP client, the pacer) is imported where it runs: every parse would pay.
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ class ClaidGenerateOperator(BaseOperator):
         self.own_folder = own_folder
         self.reconcile_timeout = reconcile_timeout
         self._stop = Stop()
+        self._gaps: dict[str, str] = {}
 
     def on_kill(self) -> None:
         """Let no request leave any more. One that has left goes on: its answer is recorded if there is time."""
@@ -146,10 +149,13 @@ class ClaidGenerateOperator(BaseOperator):
         self, content: Any, context: Context, jinja_env: jinja2.Environment | None, seen_oids: set[int] | None
     ) -> Any:
         """Render a template field; a text stays one where templates are native."""
-        if isinstance(content, str) and any(content is getattr(self, name, None) for name in TEXTS):
+        name = next((name for name in TEXTS if content is getattr(self, name, None)), None)
+        if isinstance(content, str) and name is not None:
             jinja_env = jinja_env or self.get_template_env()
+            gap = partial(self._gaps.update, {name: content})
             if is_native(jinja_env):
-                return render_text(content, context, jinja_env)
+                return render_text(content, context, jinja_env, gap)
+            jinja_env = noting_gaps(jinja_env, gap)
         return super().render_template(content, context, jinja_env, seen_oids)
 
     @contextmanager
@@ -228,6 +234,15 @@ class ClaidGenerateOperator(BaseOperator):
         if not kept and self.own_folder:
             # Without them nothing could say in which folder the pictures of a lost answer are.
             raise no_records("own_folder", "True")
+
+    def _check_rendered(self) -> None:
+        """Refuse a text in which a template gave None: "photo of a None bicycle" would be billed like any other."""
+        for name, template in self._gaps.items():
+            came = f"{template!r:.200}, of which an expression gives None"
+            fix = (
+                "Give a default, as in {{ params.x or 'red' }}. A task whose XCom is pulled must come before this one."
+            )
+            raise ClaidInputError(name, came, "a template that has all its values", fix)
 
     def _check_afterwards(self, context: Context) -> None:
         check_afterwards(self, context)

@@ -154,6 +154,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)
         place = records_place(self._records_uri(), target)
         attempt = begin_batch(context, place.objects, identity)
+        self._check_rendered()
         self._check_afterwards(context)
         key = identity.key() if self.reuse else f"{identity.key()}-{attempt.generation}"
         fence = Fence(place.objects, identity.key(), attempt.number)

@@ -156,6 +156,38 @@ def test_the_hook_takes_numbers_and_refuses_what_shows_nothing(sandbox, claid_co
     assert [each["prompt"] for each in sandbox.report()["requests"]] == ["20260101"]
 
 
+GAPS = [
+    {"prompt": "photo of a {{ params.x }} bicycle"},
+    {"prompt": "a bicycle", "save_to": "file:///tmp/{{ params.x }}/"},
+    {"prompt": "a bicycle", "filename": "bicycle-{{ params.x }}", **SAVE},
+]
+
+
+@pytest.mark.parametrize("arguments", GAPS)
+@pytest.mark.parametrize("native", [True, False])
+def test_a_none_within_a_text_is_refused_before_anything_is_paid(sandbox, claid_connection, native, arguments):
+    operator = rendered(native=native, values={"x": None}, **arguments)
+    with pytest.raises(ClaidInputError, match="an expression gives None"):
+        operator.execute(CONTEXT)
+    assert sandbox.report()["totals"]["posts"] == 0
+
+
+def test_a_text_that_is_none_and_nothing_else_is_no_prompt(sandbox, claid_connection):
+    for native, says in ((False, "an expression gives None"), (True, "a text of 3 to 1024")):
+        with pytest.raises(ClaidInputError, match=says):
+            rendered(native=native, prompt="{{ params.x }}", values={"x": None}).execute(CONTEXT)
+    found = rendered(native=False, prompt="a {{ params.x or 'red' }}{{ none or '' }} None", values={"x": None})
+    found._check_rendered()
+    assert found.prompt == "a red None"
+
+
+def test_a_batch_refuses_a_folder_of_none(sandbox, claid_connection, tmp_path):
+    kind, folder = ClaidGenerateBatchOperator, f"file://{tmp_path}/{{{{ params.x }}}}/"
+    operator = rendered(kind, native=False, prompts=["a red bicycle"], save_to=folder, values={"x": None})
+    with pytest.raises(ClaidInputError, match=r"save_to: got .* an expression gives None"):
+        operator.execute(CONTEXT)
+
+
 def names_of_values():
     """What f-strings make of references to values that only a run has."""
     found = []

@@ -113,6 +113,7 @@ class ClaidGenerateOperator(BaseOperator):
         self.reconcile_timeout = reconcile_timeout
         self._stop = Stop()
         self._gaps: dict[str, str] = {}
+        self._nothing: set[str] = set()
 
     def on_kill(self) -> None:
         """Let no request leave any more. One that has left goes on: its answer is recorded if there is time."""
@@ -149,14 +150,19 @@ class ClaidGenerateOperator(BaseOperator):
         self, content: Any, context: Context, jinja_env: jinja2.Environment | None, seen_oids: set[int] | None
     ) -> Any:
         """Render a template field; a text stays one where templates are native."""
-        name = next((name for name in TEXTS if content is getattr(self, name, None)), None)
-        if isinstance(content, str) and name is not None:
+        name = next((name for name in TEXTS if content is not None and content is getattr(self, name, None)), "")
+        if name and isinstance(content, str):
             jinja_env = jinja_env or self.get_template_env()
             gap = partial(self._gaps.update, {name: content})
             if is_native(jinja_env):
-                return render_text(content, context, jinja_env, gap)
-            jinja_env = noting_gaps(jinja_env, gap)
-        return super().render_template(content, context, jinja_env, seen_oids)
+                value = render_text(content, context, jinja_env, gap)
+            else:
+                value = super().render_template(content, context, noting_gaps(jinja_env, gap), seen_oids)
+        else:
+            value = super().render_template(content, context, jinja_env, seen_oids)
+        if name and value is None:
+            self._nothing.add(name)
+        return value
 
     @contextmanager
     def _working(self, context: Context) -> Iterator[None]:
@@ -243,6 +249,10 @@ class ClaidGenerateOperator(BaseOperator):
                 "Give a default, as in {{ params.x or 'red' }}. A task whose XCom is pulled must come before this one."
             )
             raise ClaidInputError(name, came, "a template that has all its values", fix)
+        places = {"save_to": self.save_to, "output_folder": self.output_folder}
+        if not any(places.values()) and (lost := sorted(self._nothing & places.keys())):
+            came, fix = "None from another task or a template", "Leave it out for addresses that die in 24 hours."
+            raise ClaidInputError(lost[-1], came, "a folder", fix)
 
     def _check_afterwards(self, context: Context) -> None:
         check_afterwards(self, context)

@@ -220,3 +220,20 @@ def test_the_name_of_a_value_is_refused_where_the_value_was_meant(sandbox, claid
             with pytest.raises(AirflowFailException, match="the name of a value"):
                 ClaidGenerateImageOperator(task_id="t", **arguments)
     assert sandbox.report()["totals"]["posts"] == 0
+
+
+@pytest.mark.parametrize("name", ["save_to", "output_folder"])
+def test_a_place_that_comes_to_none_is_refused_instead_of_paid_for_without_one(
+    sandbox, claid_connection, monkeypatch, name
+):
+    with DAG("d", schedule=None):
+        earlier = ClaidGenerateImageOperator(task_id="earlier", prompt="a red bicycle").output
+        later = ClaidGenerateImageOperator(task_id="t", prompt="a red bicycle", **{name: earlier})
+    monkeypatch.setattr(type(earlier), "resolve", lambda *arguments: None)
+    later.render_template_fields({})
+    for operator in (later, rendered(prompt="a red bicycle", values={"x": None}, **{name: "{{ params.x }}"})):
+        with pytest.raises(ClaidInputError, match=f"{name}: got None"):
+            operator.execute(CONTEXT)
+    assert sandbox.report()["totals"]["posts"] == 0
+    both = {"save_to": "file:///tmp/x/", "output_folder": "storage://my-storage/x/"} | {name: "{{ params.x }}"}
+    rendered(prompt="a red bicycle", values={"x": None}, **both)._check_rendered()

@@ -45,6 +45,9 @@ DEFAULT_CONNECTIONS = {
 }
 """The connection of each scheme that is used where none is named, as the providers' own hooks do."""
 
+_AZURE = frozenset({"abfs", "abfss", "adl", "az", "wasb", "wasbs"})
+"""Schemes of Azure, whose own addresses are `abfss://container@account.dfs.core.windows.net/folder/`."""
+
 _FOLDER_FORM = "the URI of a folder, such as s3://bucket/folder/ or file:///folder/"
 _ACCEPTED = {
     "input": f"a text of {models.MIN_PROMPT} to {models.MAX_PROMPT} characters",
@@ -132,6 +135,11 @@ def split_address(uri: str, field: str, form: str) -> SplitResult:
     if ":" in parts.netloc.rpartition("@")[0]:
         fix = "Put the credentials into an Airflow connection and name that."
         raise ClaidInputError(field, "an address with credentials (not shown)", form, fix)
+    container, _, host = parts.netloc.rpartition("@")
+    if container and "." in host and parts.scheme in _AZURE:
+        # Before the @ stands the id of an Airflow connection, as in Airflow's own object storage.
+        fix = f"The storage account goes into the Airflow connection: {parts.scheme}://{container}{parts.path}."
+        raise ClaidInputError(field, f"{uri!r:.200}", form, fix)
     return parts
 
 

@@ -237,3 +237,16 @@ def test_a_place_that_comes_to_none_is_refused_instead_of_paid_for_without_one(
     assert sandbox.report()["totals"]["posts"] == 0
     both = {"save_to": "file:///tmp/x/", "output_folder": "storage://my-storage/x/"} | {name: "{{ params.x }}"}
     rendered(prompt="a red bicycle", values={"x": None}, **both)._check_rendered()
+
+
+def test_an_address_as_azure_writes_it_is_no_connection():
+    own = "abfss://pictures@acme.dfs.core.windows.net/x/"
+    prompts = own.replace("/x/", "/x.csv")
+    for kind, arguments in (
+        (ClaidGenerateImageOperator, {"prompt": "a bag", "save_to": own}),
+        (ClaidGenerateBatchOperator, {"prompts": prompts, **SAVE}),
+    ):
+        with pytest.raises(AirflowFailException, match=r"goes into the Airflow connection: abfss://pictures/x"):
+            kind(task_id="t", **arguments)
+    operator = ClaidGenerateImageOperator(task_id="t", prompt="a bag", save_to="abfs://my_azure@pictures/x/")
+    assert target_of(operator).conn_id == "my_azure"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -29,14 +29,30 @@ def is_native(jinja_env: Any) -> bool:
     return any(kind.__name__ == "NativeEnvironment" for kind in type(jinja_env).__mro__)
 
 
-def render_text(template: str, context: Mapping[str, Any], jinja_env: Any) -> Any:
+def render_text(
+    template: str, context: Mapping[str, Any], jinja_env: Any, gap: Callable[[], None] = lambda: None
+) -> Any:
     """
     Render the template of a text in a native environment, and evaluate nothing that comes of it.
 
     Jinja reads such a text as Python: "1e5", "2026_01_01" and "1,2" would be numbers, and a quoted prompt would lose
-    its quotes. A template that is one expression gives the value of that, None included.
+    its quotes. A template that is one expression gives the value of that, None included. `gap` is told of a None that
+    becomes a part of a longer text.
     """
     parts = list(jinja_env.from_string(template).generate(context))
     if len(parts) < 2:
         return parts[0] if parts else None
+    if any(part is None for part in parts):
+        gap()
     return "".join(map(str, parts))
+
+
+def noting_gaps(jinja_env: Any, gap: Callable[[], None]) -> Any:
+    """Return an environment that renders alike, and tells `gap` of every expression that gives None."""
+
+    def noted(value: Any) -> Any:
+        if value is None:
+            gap()
+        return value
+
+    return jinja_env.overlay(finalize=noted)

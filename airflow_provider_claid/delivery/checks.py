@@ -17,7 +17,7 @@ from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.api.models import GenerateRequest
 from airflow_provider_claid.delivery.names import MANIFEST_BYTES, check_folder, check_name, check_stem
 from airflow_provider_claid.delivery.paths import as_uri
-from airflow_provider_claid.delivery.values import control_in, has_visible, number_of, text_of
+from airflow_provider_claid.delivery.values import control_in, has_visible, number_of, reference_in, text_of
 
 __all__ = [
     "DEFAULT_CONNECTIONS",
@@ -26,6 +26,7 @@ __all__ = [
     "OnFiltered",
     "Target",
     "check_name",
+    "check_no_reference",
     "check_on_bad_row",
     "check_request",
     "parse_target",
@@ -43,6 +44,9 @@ DEFAULT_CONNECTIONS = {
     **dict.fromkeys(("abfs", "abfss"), "wasb_default"),
 }
 """The connection of each scheme that is used where none is named, as the providers' own hooks do."""
+
+_AZURE = frozenset({"abfs", "abfss", "adl", "az", "wasb", "wasbs"})
+"""Schemes of Azure, whose own addresses are `abfss://container@account.dfs.core.windows.net/folder/`."""
 
 _FOLDER_FORM = "the URI of a folder, such as s3://bucket/folder/ or file:///folder/"
 _ACCEPTED = {
@@ -75,7 +79,7 @@ def check_request(
     Build the request; a value that Claid would refuse is a `ClaidInputError` that names the argument.
 
     A number or date is taken as the text of a prompt. One that shows nothing, which would be billed, is refused, and so
-    are control characters other than tab and line ends.
+    are control characters other than tab and line ends, and the name of a value that an f-string wrote in its place.
     """
     prompt = text_of(prompt)
     if isinstance(prompt, str):
@@ -123,6 +127,7 @@ def split_address(uri: str, field: str, form: str) -> SplitResult:
     """Take an address apart, of which `form` is accepted; one with credentials is refused and not shown."""
     if not isinstance(uri, str):
         raise ClaidInputError(field, f"{uri!r:.60}", form)
+    check_no_reference(uri, field)
     try:
         parts = urlsplit(uri)
     except ValueError as cause:
@@ -130,6 +135,11 @@ def split_address(uri: str, field: str, form: str) -> SplitResult:
     if ":" in parts.netloc.rpartition("@")[0]:
         fix = "Put the credentials into an Airflow connection and name that."
         raise ClaidInputError(field, "an address with credentials (not shown)", form, fix)
+    container, _, host = parts.netloc.rpartition("@")
+    if container and "." in host and parts.scheme in _AZURE:
+        # Before the @ stands the id of an Airflow connection, as in Airflow's own object storage.
+        fix = f"The storage account goes into the Airflow connection: {parts.scheme}://{container}{parts.path}."
+        raise ClaidInputError(field, f"{uri!r:.200}", form, fix)
     return parts
 
 
@@ -151,7 +161,16 @@ def split_file(uri: Any, field: str, end: str) -> tuple[str, str]:
     return f"{folder}/", name
 
 
+def check_no_reference(text: str, field: str) -> None:
+    """Raise `ClaidInputError` for a text that has the name of a value in it, which an f-string wrote before the run."""
+    if found := reference_in(text):
+        came, accepted = f"the name of a value, {found!r}", "the value itself"
+        fix = "Only a run knows it: give it alone, without text around it, or put the text together in a task."
+        raise ClaidInputError(field, came, accepted, fix)
+
+
 def _check_characters(prompt: str) -> None:
+    check_no_reference(prompt, "prompt")
     if found := control_in(prompt):
         place, name = found
         fix = "Leave it out: tabs and line ends are the only control characters that a prompt may have."

@@ -18,6 +18,10 @@ EXACT_BELOW = 2**53
 _MOST_DIGITS = 1_000
 _GAPS = {"NAType", "NaTType"}
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# What Airflow and Python write for a value that only a running task has.
+_REFERENCES = re.compile(
+    r"\{\{ task_instance\.xcom_pull\(|MappedArgument\(_input=|<(?:Task|Mapped)\(\w{1,250}\): | at 0x[0-9a-f]{6,16}>"
+)
 # Letters and a symbol by their category, and nothing but room on the page: Hangul fillers and the blank of Braille.
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
@@ -87,6 +91,17 @@ def control_in(text: str) -> tuple[int, str] | None:
     """Find the first control character other than tab and line end: its place, from 1, and its name such as U+0000."""
     found = _CONTROLS.search(text)
     return (found.start() + 1, f"U+{ord(found[0]):04X}") if found else None
+
+
+def reference_in(text: str) -> str | None:
+    """
+    Find what stands for the name of a value instead of the value, and tell what it begins with; None if nothing does.
+
+    An f-string at parse time writes it: `MappedArgument(_input=…` for an argument of a mapped task group,
+    `<… object at 0x7f…>` for a parameter of the Dag, `{{ task_instance.xcom_pull(…` for the output of a task.
+    """
+    found = _REFERENCES.search(text)
+    return text[max(0, found.start() - 40 * found[0].startswith(" at ")) :][:60] if found else None
 
 
 def _text_of_int(value: int) -> Any:

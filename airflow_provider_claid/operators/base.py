@@ -6,15 +6,17 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.checks import OnFiltered, Target
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.exceptions import airflow_errors
 from airflow_provider_claid.operators.arguments import TEXTS, no_records, settle, target_of
-from airflow_provider_claid.templating import is_native, render_text
+from airflow_provider_claid.templating import is_native, noting_gaps, render_text
 
 # What only a running task needs (the HTTP client, the pacer) is imported where it runs: every parse would pay.
 if TYPE_CHECKING:
@@ -112,6 +114,8 @@ class ClaidGenerateOperator(BaseOperator):
         self.own_folder = own_folder
         self.reconcile_timeout = reconcile_timeout
         self._stop = Stop()
+        self._gaps: dict[str, str] = {}
+        self._nothing: set[str] = set()
 
     def on_kill(self) -> None:
         """Let no request leave any more. One that has left goes on: its answer is recorded if there is time."""
@@ -148,11 +152,19 @@ class ClaidGenerateOperator(BaseOperator):
         self, content: Any, context: Context, jinja_env: jinja2.Environment | None, seen_oids: set[int] | None
     ) -> Any:
         """Render a template field; a text stays one where templates are native."""
-        if isinstance(content, str) and any(content is getattr(self, name, None) for name in TEXTS):
+        name = next((name for name in TEXTS if content is not None and content is getattr(self, name, None)), "")
+        if name and isinstance(content, str):
             jinja_env = jinja_env or self.get_template_env()
+            gap = partial(self._gaps.update, {name: content})
             if is_native(jinja_env):
-                return render_text(content, context, jinja_env)
-        return super().render_template(content, context, jinja_env, seen_oids)
+                value = render_text(content, context, jinja_env, gap)
+            else:
+                value = super().render_template(content, context, noting_gaps(jinja_env, gap), seen_oids)
+        else:
+            value = super().render_template(content, context, jinja_env, seen_oids)
+        if name and value is None:
+            self._nothing.add(name)
+        return value
 
     @contextmanager
     def _working(self, context: Context) -> Iterator[None]:
@@ -241,6 +253,19 @@ class ClaidGenerateOperator(BaseOperator):
         if not kept and self.own_folder:
             # Without them nothing could say in which folder the pictures of a lost answer are.
             raise no_records("own_folder", "True")
+
+    def _check_rendered(self) -> None:
+        """Refuse a text in which a template gave None: "photo of a None bicycle" would be billed like any other."""
+        for name, template in self._gaps.items():
+            came = f"{template!r:.200}, of which an expression gives None"
+            fix = (
+                "Give a default, as in {{ params.x or 'red' }}. A task whose XCom is pulled must come before this one."
+            )
+            raise ClaidInputError(name, came, "a template that has all its values", fix)
+        places = {"save_to": self.save_to, "output_folder": self.output_folder}
+        if not any(places.values()) and (lost := sorted(self._nothing & places.keys())):
+            came, fix = "None from another task or a template", "Leave it out for addresses that die in 24 hours."
+            raise ClaidInputError(lost[-1], came, "a folder", fix)
 
     def _check_afterwards(self, context: Context) -> None:
         from airflow_provider_claid.operators.afterwards import check_afterwards

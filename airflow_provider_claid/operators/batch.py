@@ -161,6 +161,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         attempt = self._begun.attempt if self._begun else begin_batch(context, place.objects, identity)
         if attempt.number > 1:
             bill.found("unknown")
+        self._check_rendered()
         self._check_afterwards(context)
         key = batch_key(place.objects, identity.key(), attempt.generation, reuse=self.reuse)
         fence = Fence(place.objects, identity.key(), attempt.number)

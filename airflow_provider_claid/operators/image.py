@@ -122,6 +122,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         identity, place = identity_of(context), self._records_uri()
         begun = self._begun or begin(context, place, identity)
         self._require_records(kept=begun.records is not None)
+        self._check_rendered()
         self._check_afterwards(context)
         if not self._is_named:
             require_own_name(self, context)

@@ -18,6 +18,10 @@ Relation = Literal["retry", "cleared", "late"]
 """`retry`: begun by Airflow. `cleared`: by a person, or the run was made anew. `late`: a later one has begun."""
 
 
+CLOCKS_DIFFER = 60_000
+"""Milliseconds by which the clocks of Airflow's machines may differ."""
+
+
 @dataclass(frozen=True)
 class Try:
     """
@@ -97,12 +101,15 @@ def relation_of(now: Try, last: Try) -> Relation:
     Tell how an attempt follows the one that was written down last.
 
     Airflow's clearing sets `max_tries` to the tries so far and the task's `retries`; automatic retries change neither.
-    With fewer `retries` than before the sum may happen to be the old one: that, too, is a person's doing. A try beyond
-    `max_tries` is none: a scheduler that restarts begins lost tasks anew.
+    With fewer `retries` than before the sum may happen to be the old one: then it is a person's doing if the run has
+    started anew, as a cleared run does, or if nobody can tell; else a retry after an edit of the Dag, which must not
+    pay. A try beyond `max_tries` is a retry: a scheduler that restarts begins lost tasks anew.
     """
     pairs = [(now.started, last.started), (now.born, last.born)]
     known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
-    if any(ours < theirs for ours, theirs in known):
+    # Ids are made by several machines: that of a later try may be a little older.
+    slack = CLOCKS_DIFFER if now.number > last.number else 0
+    if any(ours + slack < theirs for ours, theirs in known):
         return "late"
     if now.number <= last.number and any(ours > theirs for ours, theirs in known):
         # Made anew under its run id: its tries are counted from 1 again.
@@ -110,4 +117,5 @@ def relation_of(now: Try, last: Try) -> Relation:
     if now.number < last.number:
         return "late"
     is_sum = last.number <= now.max_tries - now.retries < now.number
-    return "cleared" if now.max_tries != last.max_tries or is_sum else "retry"
+    is_anew = now.started is None or now.started != last.started
+    return "cleared" if now.max_tries != last.max_tries or (is_sum and is_anew) else "retry"

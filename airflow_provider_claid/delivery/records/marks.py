@@ -110,7 +110,8 @@ def _following(marks: list[Attempt], now: Try, where: str) -> Attempt:
     last = marks[-1] if marks else None
     attempt = follow(last, now)
     if attempt is None:
-        raise ClaidNotSentError(f"A later attempt of this task has begun (in {where}); this one does nothing")
+        message = f"A later attempt of this task has begun (in {where}); this one does nothing"
+        raise ClaidNotSentError(message, billed="unknown")
     # Only a person's clearing gives leave to go on without the records of earlier tries.
     is_refused = last is not None and last.refused and attempt.generation == last.generation
     return replace(attempt, refused=True) if is_refused else attempt

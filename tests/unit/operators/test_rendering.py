@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, ObjectStoragePath
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, ObjectStoragePath, task, task_group
 from upath import UPath
 
 from airflow_provider_claid.exceptions import ClaidInputError
@@ -17,6 +17,7 @@ from airflow_provider_claid.operators.arguments import settle, target_of
 from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator, ClaidGenerateImageOperator
 
 SAVE = {"save_to": "file:///tmp/x/"}
+CONTEXT = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1, max_tries=0)}
 
 
 def rendered(kind=ClaidGenerateImageOperator, native=True, values=None, **arguments):
@@ -82,9 +83,8 @@ def test_all_texts_are_settled(native):
 def test_a_prompt_of_a_lost_number_or_of_none_is_refused():
     for value, says in ((4.2e16, "lost digits"), (None, "a text of 3 to 1024"), (True, "a text of 3 to 1024")):
         operator = rendered(prompt="{{ params.x }}", values={"x": value})
-        context = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=0)}
         with pytest.raises(ClaidInputError, match=says):
-            operator.execute(context)
+            operator.execute(CONTEXT)
 
 
 PATHS = [
@@ -154,3 +154,99 @@ def test_the_hook_takes_numbers_and_refuses_what_shows_nothing(sandbox, claid_co
     assert sandbox.report()["totals"]["posts"] == 0
     hook.generate(20260101)
     assert [each["prompt"] for each in sandbox.report()["requests"]] == ["20260101"]
+
+
+GAPS = [
+    {"prompt": "photo of a {{ params.x }} bicycle"},
+    {"prompt": "a bicycle", "save_to": "file:///tmp/{{ params.x }}/"},
+    {"prompt": "a bicycle", "filename": "bicycle-{{ params.x }}", **SAVE},
+]
+
+
+@pytest.mark.parametrize("arguments", GAPS)
+@pytest.mark.parametrize("native", [True, False])
+def test_a_none_within_a_text_is_refused_before_anything_is_paid(sandbox, claid_connection, native, arguments):
+    operator = rendered(native=native, values={"x": None}, **arguments)
+    with pytest.raises(ClaidInputError, match="an expression gives None"):
+        operator.execute(CONTEXT)
+    assert sandbox.report()["totals"]["posts"] == 0
+
+
+def test_a_text_that_is_none_and_nothing_else_is_no_prompt(sandbox, claid_connection):
+    for native, says in ((False, "an expression gives None"), (True, "a text of 3 to 1024")):
+        with pytest.raises(ClaidInputError, match=says):
+            rendered(native=native, prompt="{{ params.x }}", values={"x": None}).execute(CONTEXT)
+    found = rendered(native=False, prompt="a {{ params.x or 'red' }}{{ none or '' }} None", values={"x": None})
+    found._check_rendered()
+    assert found.prompt == "a red None"
+
+
+def test_a_batch_refuses_a_folder_of_none(sandbox, claid_connection, tmp_path):
+    kind, folder = ClaidGenerateBatchOperator, f"file://{tmp_path}/{{{{ params.x }}}}/"
+    operator = rendered(kind, native=False, prompts=["a red bicycle"], save_to=folder, values={"x": None})
+    with pytest.raises(ClaidInputError, match=r"save_to: got .* an expression gives None"):
+        operator.execute(CONTEXT)
+
+
+def names_of_values():
+    """What f-strings make of references to values that only a run has."""
+    found = []
+    with DAG("d", schedule=None) as dag:
+
+        @task
+        def named():
+            return "shoe"
+
+        @task_group
+        def each(sku):
+            found.append(f"{sku}")
+            named.override(task_id="again")()
+
+        name = named()
+        each.expand(sku=["shoe", "bag"])
+        found += [f"{name}", f"{name.map(str)}", f"{[name]}", f"{dag.param('colour', 'red')}", f"{name.operator}"]
+    return found
+
+
+@pytest.mark.parametrize("name", names_of_values())
+def test_the_name_of_a_value_is_refused_where_the_value_was_meant(sandbox, claid_connection, tmp_path, name):
+    with pytest.raises(ClaidInputError, match="prompt: got the name of a value"):
+        ClaidHook().generate(f"photo of {name} on white")
+    operator = rendered(ClaidGenerateBatchOperator, prompts=[f"photo of {name}"], save_to=f"file://{tmp_path}/")
+    with pytest.raises(ClaidInputError, match="the name of a value"):
+        operator.execute(CONTEXT)
+    if "{{" not in name:
+        for arguments in ({"prompt": f"photo of {name}"}, {"prompt": "a bag", "save_to": f"s3://bucket/{name}/"}):
+            with pytest.raises(AirflowFailException, match="the name of a value"):
+                ClaidGenerateImageOperator(task_id="t", **arguments)
+    assert sandbox.report()["totals"]["posts"] == 0
+
+
+@pytest.mark.parametrize("name", ["save_to", "output_folder"])
+def test_a_place_that_comes_to_none_is_refused_instead_of_paid_for_without_one(
+    sandbox, claid_connection, monkeypatch, name
+):
+    with DAG("d", schedule=None):
+        earlier = ClaidGenerateImageOperator(task_id="earlier", prompt="a red bicycle").output
+        later = ClaidGenerateImageOperator(task_id="t", prompt="a red bicycle", **{name: earlier})
+    monkeypatch.setattr(type(earlier), "resolve", lambda *arguments: None)
+    later.render_template_fields({})
+    for operator in (later, rendered(prompt="a red bicycle", values={"x": None}, **{name: "{{ params.x }}"})):
+        with pytest.raises(ClaidInputError, match=f"{name}: got None"):
+            operator.execute(CONTEXT)
+    assert sandbox.report()["totals"]["posts"] == 0
+    both = {"save_to": "file:///tmp/x/", "output_folder": "storage://my-storage/x/"} | {name: "{{ params.x }}"}
+    rendered(prompt="a red bicycle", values={"x": None}, **both)._check_rendered()
+
+
+def test_an_address_as_azure_writes_it_is_no_connection():
+    own = "abfss://pictures@acme.dfs.core.windows.net/x/"
+    prompts = own.replace("/x/", "/x.csv")
+    for kind, arguments in (
+        (ClaidGenerateImageOperator, {"prompt": "a bag", "save_to": own}),
+        (ClaidGenerateBatchOperator, {"prompts": prompts, **SAVE}),
+    ):
+        with pytest.raises(AirflowFailException, match=r"goes into the Airflow connection: abfss://pictures/x"):
+            kind(task_id="t", **arguments)
+    operator = ClaidGenerateImageOperator(task_id="t", prompt="a bag", save_to="abfs://my_azure@pictures/x/")
+    assert target_of(operator).conn_id == "my_azure"

@@ -49,6 +49,12 @@ def tried(number, max_tries, retries=None, **more):
         (tried(1, 0), tried(2, 1, 0), "cleared"),
         (tried(1, 3), tried(2, 1, 0), "cleared"),
         (tried(1, 2), tried(2, 2, 1), "cleared"),
+        (tried(1, 2, started=7), tried(2, 2, 1, started=8), "cleared"),
+        # A Dag that was edited between two automatic tries: the run goes on.
+        (tried(1, 2, started=7), tried(2, 2, 1, started=7), "retry"),
+        # Made by a machine whose clock is behind.
+        (tried(1, 2, born=9_000), tried(2, 2, born=4_000), "retry"),
+        (tried(1, 2, born=90_000), tried(2, 2, born=4_000), "late"),
         (tried(3, 3), tried(4, 3, 0), "cleared"),
         (tried(1, 1), tried(2, 6, 5), "cleared"),
         # Begun anew by a scheduler that has restarted, or cleared while it ran: a retry cannot be told from that.
@@ -62,7 +68,7 @@ def tried(number, max_tries, retries=None, **more):
         (tried(2, 3), tried(1, 3), "late"),
         (tried(2, 3, born=6), tried(1, 3, born=5), "late"),
         (tried(2, 3, born=6), tried(2, 3, born=5), "late"),
-        (tried(1, 3, started=8), tried(2, 3, started=7), "late"),
+        (tried(1, 3, started=80_000), tried(2, 3, started=7), "late"),
         # The run was deleted and made again under its run id.
         (tried(2, 3, born=5), tried(1, 3, born=6), "cleared"),
         (tried(1, 3, born=5), tried(1, 3, born=6), "cleared"),
@@ -80,11 +86,11 @@ STEPS = st.lists(st.tuples(st.sampled_from(["retry", "clear", "again"]), st.inte
 
 def airflow(steps):
     """Yield the tries of a task as Airflow counts them, each with whether a person's doing came before it."""
-    number, retries, born = 1, 2, 1
+    number, retries, born = 1, 2, 100_000
     max_tries, started = retries, born
     yield tried(number, max_tries, retries, born=born, started=born), False
     for what, wanted in steps:
-        born += 1
+        born += 100_000
         if what == "retry":
             if number > max_tries:
                 continue

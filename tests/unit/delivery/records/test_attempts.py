@@ -85,7 +85,10 @@ STEPS = st.lists(st.tuples(st.sampled_from(["retry", "clear", "again"]), st.inte
 
 
 def airflow(steps):
-    """Yield the tries of a task as Airflow counts them, each with whether a person's doing came before it."""
+    """Yield the tries of a task as Airflow counts them, each with whether a person's doing came before it.
+
+    The run is at its end when it is cleared: it starts anew.
+    """
     number, retries, born = 1, 2, 100_000
     max_tries, started = retries, born
     yield tried(number, max_tries, retries, born=born, started=born), False
@@ -98,6 +101,7 @@ def airflow(steps):
         elif what == "clear":
             retries = wanted
             max_tries, number = number + retries, number + 1
+            started = born
         else:
             number, retries = 1, wanted
             max_tries = retries

@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -37,6 +38,7 @@ def account_from(
     """
     form = _ClaidForm(connection)
     if unknown := sorted(form.extra.keys() - _EXTRA):
+        form.refuse_misspelled(unknown)
         log.warning("Connection %r: extra %s is not known and not used.", connection.conn_id, ", ".join(unknown))
     form.check_type()
     key = form.api_key()
@@ -56,6 +58,12 @@ def account_from(
 
 
 class _ClaidForm(Form):
+    def refuse_misspelled(self, unknown: Sequence[str]) -> None:
+        """Refuse a field that means one of ours: a limit that is not heeded costs money."""
+        for name in unknown:
+            if close := get_close_matches(name.lower().replace("-", "_"), sorted(_EXTRA), n=1, cutoff=0.8):
+                raise self.wrong(f"extra {name}", "a field that is not known", close[0], f"Did you mean {close[0]!r}?")
+
     def check_type(self) -> None:
         if self.connection.conn_type not in (None, "", "claid"):
             fix = "The password of another service must not be sent to Claid."

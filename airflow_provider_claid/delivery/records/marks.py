@@ -89,14 +89,29 @@ def require_mark(objects: Objects, key: str, number: int) -> None:
 
 def lost(where: str, try_number: int, told_place: str | None) -> ClaidRecordsError:
     """Return the error for a place in which earlier attempts of a task have left no mark."""
-    told = f" They told Airflow that their records are in {told_place}." if told_place not in {None, UNKNOWN} else ""
-    return ClaidRecordsError(
-        f"records_path: no earlier try of this task has left a mark in {where}, and this is try {try_number}.{told} "
-        "The folder is not mounted here, was emptied, or is another one than before; or the earlier tries ended before "
-        "they began. They may have paid, so no request is sent. Restore the folder and clear the task; or, if paying "
-        "again is right, just clear it",
-        billed="unknown",
-    )
+    begun = f"records_path: no earlier try of this task has left a mark in {where}, and this is try {try_number}"
+    if told_place in {None, UNKNOWN}:
+        reason = (
+            "If the earlier tries never began, or said that nothing was sent, nothing was paid: clear the task once "
+            "more. Else the folder is not mounted here, was emptied, or is another one than before, and they may have "
+            "paid: restore it, then clear the task"
+        )
+    elif told_place == STATE_PLACE:
+        reason = (
+            "Their records are in the task state store of Airflow, because they had no records_path. Leave it out, and "
+            "clear the task; or, if paying again is right, just clear it"
+        )
+    elif told_place == where:
+        reason = (
+            "They have written there: the folder is not mounted here, or was emptied. Restore it, and clear the task; "
+            "or, if paying again is right, just clear it"
+        )
+    else:
+        reason = (
+            f"Their records are in {told_place}. Set records_path back to that, and clear the task; or, if paying "
+            "again is right, just clear it"
+        )
+    return ClaidRecordsError(f"{begun}. {reason}", billed="unknown")
 
 
 def _refused(marks: list[Attempt], now: Try, place: str | None) -> Attempt | None:

@@ -148,7 +148,10 @@ class LocalObjects:
             raise self._lost()
 
     def _lost(self) -> ClaidConfigurationError:
-        fix = "Mount it, or create it: a folder is not made here, as one that is lost holds what was paid for."
+        fix = (
+            "Mount it, or create it: it is not made here, as one that is lost holds what was paid for. Then clear the "
+            "task; below Airflow 3.3 clear it once more if it asks for that."
+        )
         return ClaidConfigurationError(self._field, f"{self.uri}, which is no folder here", "a folder that exists", fix)
 
     @contextmanager

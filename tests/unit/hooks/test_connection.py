@@ -173,8 +173,14 @@ def test_storages_may_be_an_object_or_its_text():
 
 def test_an_unknown_extra_is_told(caplog):
     with caplog.at_level(logging.WARNING):
-        account(by_fields(extra={"request_per_second": 8}))
-    assert "request_per_second" in caplog.text
+        account(by_fields(extra={"colour": "blue"}))
+    assert "colour" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["daily_credit", "Daily-Credits", "request_per_minute", "pacing_conn"])
+def test_a_misspelled_extra_is_refused_since_a_limit_that_is_not_heeded_costs_money(name):
+    with pytest.raises(ClaidConfigurationError, match=f"extra {name}.*Did you mean"):
+        account(by_fields(password="key", extra={name: 1}))
 
 
 def test_neither_account_nor_endpoint_shows_the_key():

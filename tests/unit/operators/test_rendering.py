@@ -208,7 +208,7 @@ def names_of_values():
     return found
 
 
-@pytest.mark.parametrize("name", names_of_values())
+@pytest.mark.parametrize("name", names_of_values(), ids=lambda value: type(value).__name__)
 def test_the_name_of_a_value_is_refused_where_the_value_was_meant(sandbox, claid_connection, tmp_path, name):
     with pytest.raises(ClaidInputError, match="prompt: got the name of a value"):
         ClaidHook().generate(f"photo of {name} on white")

@@ -12,7 +12,6 @@ from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.records.attempts import UNKNOWN, Try
 from airflow_provider_claid.delivery.records.marks import (
     STATE_KEY,
-    STATE_PLACE,
     begin,
     begin_in_state,
     require_mark,
@@ -116,13 +115,13 @@ def test_where_airflow_keeps_it_a_retry_of_what_never_began_goes_on(place, state
 def test_where_airflow_keeps_it_a_place_that_was_changed_is_named(place, state, tmp_path):
     begin(place, KEY, Try(1, 3, 3), told_to(state))
     tell(state, place.uri)
-    with pytest.raises(ClaidRecordsError, match=f"told Airflow that their records are in {place.uri}"):
+    with pytest.raises(ClaidRecordsError, match=f"Their records are in {place.uri}. Set records_path back"):
         begin(place_of(tmp_path / "other"), KEY, Try(2, 3, 3), told_to(state))
 
 
 def test_records_that_were_in_the_state_store_are_not_looked_for_in_a_folder(place, state):
     begin_in_state(state, Try(1, 3, 3))
-    with pytest.raises(ClaidRecordsError, match=STATE_PLACE):
+    with pytest.raises(ClaidRecordsError, match="Leave it out, and clear the task"):
         begin(place, KEY, Try(2, 3, 3), told_to(state))
 
 

@@ -244,7 +244,7 @@ REFUSED_IMAGES = [
 ]
 
 
-@pytest.mark.parametrize("value", REFUSED_IMAGES, ids=repr)
+@pytest.mark.parametrize("value", REFUSED_IMAGES, ids=lambda value: type(value).__name__)
 def test_what_names_no_picture_is_refused_by_its_field(value):
     with pytest.raises(ClaidInputError) as caught:
         wanted(value, None, None, None)

@@ -28,6 +28,9 @@ EVERY = 10.0
 SHARE = 20.0
 """An object is written anew no more often than so many times the seconds that it took: 5 % of the time."""
 
+TRIES = 3
+"""How often an object is put that was changed meanwhile: by a put of our own, perhaps, that was answered badly."""
+
 _NEEDS_A_PERSON = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
@@ -165,8 +168,14 @@ class ObjectSink:
             for line in lines:
                 whole.write(line)
             whole.flush()
-            ready()
-            self._objects.upload(self._name, Path(whole.name))
+            for _ in range(TRIES):
+                # The version comes first: what a later attempt puts after it was asked for is not written over.
+                version = self._objects.version(self._name)
+                ready()
+                if self._objects.upload(self._name, Path(whole.name), version):
+                    break
+            else:
+                raise StoreBusyError(f"{self.uri} is written by others")
         self._seconds = time.monotonic() - begun
 
     def close(self) -> None:

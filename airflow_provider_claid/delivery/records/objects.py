@@ -27,6 +27,9 @@ from airflow_provider_claid.delivery.store_errors import (
 RIGHTS = "to put and to get (S3: PutObject, GetObject)"
 FIELD = "records_path"
 
+MOST_AT_ONCE = 128 * 2**20
+"""Bytes that are put in one request, which are in memory for that moment."""
+
 _NEEDS_A_PERSON = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG
 }  # fmt: skip
@@ -239,10 +242,43 @@ class StoreObjects:
                 return None
             raise
 
-    def upload(self, name: str, path: Path) -> None:
-        """Put a file of this machine, of any size."""
+    def version(self, name: str) -> str | None:
+        """Return the ETag of an object of S3, for `upload`; "" if it is not there, None where there is no condition."""
+        if not self.uri.startswith("s3"):
+            return None
+        try:
+            with self._errors(name):
+                self._fs.invalidate_cache()
+                return str(self._fs.info(self._path(name))["ETag"])
+        except FileNotFoundError:
+            return ""
+        except ClaidConfigurationError as fault:
+            # S3 says so of what is not there, too, to those who may not list.
+            if is_denied(fault):
+                return ""
+            raise
+
+    def upload(self, name: str, path: Path, version: str | None = None) -> bool:
+        """
+        Put a file of this machine, of any size; False if the object is not of this `version` any more.
+
+        However slow it is, it never takes the place of what another one has put there meanwhile; one of more than
+        `MOST_AT_ONCE` bytes is put without that condition.
+        """
         with self._errors(name):
-            self._fs.put_file(str(path), self._path(name))
+            if version is None or path.stat().st_size > MOST_AT_ONCE:
+                self._fs.put_file(str(path), self._path(name))
+                return True
+            bucket, _, key = self._path(name).partition("/")
+            condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+            try:
+                # Bytes, not the open file: s3fs tries again from where a failed try has read to.
+                self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=path.read_bytes(), **condition)
+            except Exception as cause:
+                if is_refused_create(cause):
+                    return False
+                raise
+        return True
 
     def download(self, name: str, path: Path) -> bool:
         """Get an object of any size into a file; False if it is not there."""

@@ -275,9 +275,10 @@ def test_an_object_that_was_written_and_answered_badly_is_written_once_more(remo
     upload, lost = manifest._sink._objects.upload, iter([True])
 
     def answered_badly(*given):
-        upload(*given)
+        kept = upload(*given)
         if next(lost, False):
             raise StoreBusyError("cut")
+        return kept
 
     monkeypatch.setattr(manifest._sink._objects, "upload", answered_badly)
     manifest.add(line(0))
@@ -286,6 +287,27 @@ def test_an_object_that_was_written_and_answered_badly_is_written_once_more(remo
     assert manifest.pending == 1
     manifest.write()
     assert opened(remote).summary() == manifest.summary()
+
+
+def test_a_slow_upload_never_takes_the_place_of_what_a_later_attempt_has_finished(remote, monkeypatch):
+    """A process that stood still with its fence asked and its request half sent."""
+    late = begun(remote)
+    upload, finished = late._sink._objects.upload, []
+
+    def slow(*given):
+        later = begun(remote)
+        written(later, *map(line, range(10)))
+        later.finish()
+        finished.append(b"".join(later._sink.lines()))
+        return upload(*given)
+
+    late.add(line(0))
+    monkeypatch.setattr(late._sink._objects, "upload", slow)
+    with pytest.raises(ClaidBatchUnfinishedError, match="A later attempt of this batch has begun"):
+        late.write()
+    assert len(finished) == 1
+    assert b"".join(opened(remote)._sink.lines()) == finished[0]
+    assert finished[0].count(b"\n") == 10
 
 
 def test_a_store_of_any_kind_takes_a_manifest(monkeypatch):

@@ -148,7 +148,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         from airflow_provider_claid.delivery.storage import open_folder
         from airflow_provider_claid.hooks.batch import batch_key, places_of, prompts_of, records_place
         from airflow_provider_claid.hooks.claid import ClaidHook
-        from airflow_provider_claid.hooks.records import begin_batch, try_of
+        from airflow_provider_claid.hooks.records import begin, begin_batch, try_of
 
         bill = current_bill()
         if try_of(context).number > 1:
@@ -156,9 +156,12 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
             bill.found("unknown")
         settle(self)
         require_place(self)
-        identity, target, tags = identity_of(context), self._connected_target(), tags_of(context)
-        place = records_place(self._records_uri(), target)
-        attempt = self._begun.attempt if self._begun else begin_batch(context, place.objects, identity)
+        identity, tags, records = identity_of(context), tags_of(context), self._records_uri()
+        # Before the target, which may be away for a while: a retry must know that this attempt was here.
+        begun = self._begun or (begin(context, records, identity) if records else None)
+        target = self._connected_target()
+        place = records_place(records, target)
+        attempt = begun.attempt if begun else begin_batch(context, place.objects, identity)
         if attempt.number > 1:
             bill.found("unknown")
         self._check_rendered()

@@ -115,3 +115,13 @@ def test_the_manifest_is_read_at_its_address_while_the_batch_runs(
     assert any(0 < each < 40 for each in seen)
     assert [line["index"] for line in lines()] == list(range(40))
     assert task.result["manifest"].endswith(NAME)
+
+
+def test_a_target_that_is_away_at_the_first_try_is_no_lost_place_at_the_second(task, bucket, tmp_path):
+    records = tmp_path / "records"
+    records.mkdir()
+    places = {"save_to": "s3://my_aws@not-yet/x/", "records_path": f"file://{records}/"}
+    task.fail(ClaidConfigurationError, prompts_of(2), **places)
+    assert task.posts() == 0
+    bucket.create_bucket(Bucket="not-yet")
+    assert task.run(prompts_of(2), **places)["delivered"] == 2

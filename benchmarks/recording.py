@@ -27,7 +27,7 @@ from airflow_provider_claid.delivery.payment import pay
 from airflow_provider_claid.delivery.records.submission import Intent, Result, fingerprint
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.hooks.order import Order
-from airflow_provider_claid.hooks.records import records_of
+from airflow_provider_claid.hooks.records import recorded_in
 from airflow_provider_claid.pacing import pacer
 from airflow_provider_claid.pacing.schedule import Pace
 from airflow_provider_claid.pacing.store import MemoryStore
@@ -64,7 +64,7 @@ def _records(place: str, run: str) -> Callable[[int], list[float]]:
     def steps(number: int) -> list[float]:
         begun = time.perf_counter()
         identity = Identity("benchmark", run, "generate", number)
-        records = records_of(place, identity)
+        records = recorded_in(place, identity)
         assert records is not None
         now = clock.now()
         lost_at = now + timedelta(seconds=240)
@@ -170,7 +170,7 @@ def _one(account: Account, way: Way, places: dict[str, str]) -> Send:
         if way.place is None:
             return await generate(account, REQUEST)
         order = Order(Identity("benchmark", run, f"generate-{number}"), 0, REQUEST, "claid_default")
-        records = await in_thread(records_of, places[way.place], order.identity)
+        records = await in_thread(recorded_in, places[way.place], order.identity)
         assert records is not None
         return await pay(account, order.ledger(account, records), first_try=way.first_try)
 

@@ -18,7 +18,7 @@ from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.payment import pay
 from airflow_provider_claid.delivery.records import ledger, objects
 from airflow_provider_claid.hooks.order import Order
-from airflow_provider_claid.hooks.records import records_of
+from airflow_provider_claid.hooks.records import recorded_in
 
 IDENTITY = Identity("shop", "monday", "bicycle")
 
@@ -36,7 +36,7 @@ def place(rgw_bucket):
 
 def attempt(account, place, identity=IDENTITY, first_try=False):
     order = Order(identity, 0, check_request("a red bicycle", 1, 5.0, None), "claid_default")
-    return pay(account, order.ledger(account, records_of(place, identity)), first_try=first_try)
+    return pay(account, order.ledger(account, recorded_in(place, identity)), first_try=first_try)
 
 
 def do(account, place, **options):

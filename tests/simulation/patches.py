@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
 from unittest.mock import patch
 
 from airflow_provider_claid.api import answers
 from airflow_provider_claid.delivery import backoff, clock, job
-from airflow_provider_claid.delivery.records import ledger, objects
+from airflow_provider_claid.delivery.records import ledger, objects, state
 from airflow_provider_claid.pacing import fallback, pacer, slot
 from airflow_provider_claid.pacing import store as schedules
 from tests.simulation import deferred
@@ -30,11 +30,13 @@ def patched(world: World, store: Store) -> Iterator[None]:
         (clock, "now", world.wall),
         (backoff, "time", SimpleNamespace(sleep=world.sleep)),
         (ledger, "uuid", identifiers),
+        # Its threads are no real ones; `storage.Line` lets one thing be asked after the other.
+        (state, "threading", SimpleNamespace(Lock=nullcontext)),
         (pacer, "ThreadPoolExecutor", Pool),
         (job, "open_folder", lambda target, _: folder_of(store, target)),
         *((place, "time", time) for place in (answers, fallback, slot, schedules, deferred.module())),
     )
-    state = random.getstate()
+    before = random.getstate()
     random.seed(world.seed)
     objects._proven.clear()
     try:
@@ -43,4 +45,4 @@ def patched(world: World, store: Store) -> Iterator[None]:
                 stack.enter_context(patch.object(place, name, value))
             yield
     finally:
-        random.setstate(state)
+        random.setstate(before)

@@ -38,14 +38,14 @@ def after(owner, name):
 def doomed(context):
     """Patch this process, in its first try, so that it is killed at the point that the run names."""
     from airflow_provider_claid.delivery.departure import Door
-    from airflow_provider_claid.delivery.records import ledger, store
+    from airflow_provider_claid.delivery.records import ledger, state, store
     from airflow_provider_claid.delivery.storage import LocalFolder
 
     # Else the retry waits for a minute more before it gives up a record that was left open.
     ledger.SPARE = 2.0
     point = context["dag_run"].conf["kill"] if context["ti"].try_number == 1 else ""
     if point in {"before the intent", "after the intent"}:
-        for records in (store.ObjectRecords, store.TaskStateRecords):
+        for records in (store.ObjectRecords, state.TaskStateRecords):
             (before if point.startswith("before") else after)(records, "claim")
     elif point == "after the first byte":
         after(Door, "sent")

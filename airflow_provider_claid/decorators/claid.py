@@ -127,11 +127,13 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
 
     def _leave_mark(self, context: Context) -> None:
         """Leave the mark where a list would have left it, if it can be left."""
+        from airflow_provider_claid.delivery.storage import open_folder
         from airflow_provider_claid.hooks.batch import records_place
         from airflow_provider_claid.hooks.records import begin_batch
 
         with suppress(Exception):
             if target := self._connected_target():
+                open_folder(target)
                 begin_batch(context, records_place(None, target).objects, identity_of(context))
 
     def _take(self, value: Any) -> bool:

@@ -40,6 +40,7 @@ __all__ = [
     "deliver",
     "deliverable",
     "order",
+    "prove",
     "require_readable",
     "run",
 ]
@@ -84,9 +85,15 @@ async def run(job: ImageJob) -> JobResult:
     looked at, or broken credentials cost nothing. Afterwards every picture is tried by itself: one that cannot be
     delivered is in the result with its `error`.
     """
+    folder = await prove(job)
+    return await deliver(job, await order(job), folder)
+
+
+async def prove(job: ImageJob) -> Folder | None:
+    """Prove what delivery needs of the stores, and return the opened target; pays for nothing."""
     folder = await opened(job)
     await require_readable(job)
-    return await deliver(job, await order(job), folder)
+    return folder
 
 
 async def collect(job: ImageJob, event: Mapping[str, Any]) -> JobResult:

@@ -234,8 +234,7 @@ class ClaidGenerateOperator(BaseOperator):
             self._begun = begin(context, place, identity_of(context))
 
     def _connected_target(self) -> Target | None:
-        """Return where pictures are copied to, its connection looked up; opened, which proves what can be proven."""
-        from airflow_provider_claid.delivery.storage import open_folder
+        """Return where pictures are copied to, its connection looked up."""
         from airflow_provider_claid.hooks.storage import storage_connection
 
         target = target_of(self)
@@ -243,9 +242,7 @@ class ClaidGenerateOperator(BaseOperator):
             if self.storage_conn_id:
                 storage_connection(self.storage_conn_id, "")
             return None
-        target = replace(target, conn_id=storage_connection(target.conn_id, target.scheme))
-        open_folder(target)
-        return target
+        return replace(target, conn_id=storage_connection(target.conn_id, target.scheme))
 
     def _require_records(self, *, kept: bool) -> None:
         if not kept and self.max_submissions > 1:

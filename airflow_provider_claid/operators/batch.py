@@ -160,6 +160,7 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         # Before the target, which may be away for a while: a retry must know that this attempt was here.
         begun = self._begun or (begin(context, records, identity) if records else None)
         target = self._connected_target()
+        folder = open_folder(target, self._tags(identity)) if target else None
         place = records_place(records, target)
         attempt = begun.attempt if begun else begin_batch(context, place.objects, identity)
         if attempt.number > 1:
@@ -172,7 +173,6 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
         account, allowance = ClaidHook(self.claid_conn_id).account(), Allowance(max_failed_of(self))
         with prompts_of(self.prompts, defaults_of(self), target, self.on_bad_row) as source:
             scan = source.scan(deduplicate=self.deduplicate)
-            folder = open_folder(target, self._tags(identity)) if target else None
             journal, manifest = places.opened(scan, self.claid_conn_id, account)
             bill.earlier.clear()
             try:

@@ -85,13 +85,16 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Pay for the pictures once, bring them to where they last, and return their URIs; or defer to do so."""
-        from airflow_provider_claid.delivery.job import run
+        from airflow_provider_claid.delivery import sync
+        from airflow_provider_claid.delivery.job import prove, run
 
         with self._working(context):
             settled = self._settled(context)
+            job = self._job(context, settled)
             if settled.deferred_to:
+                sync.run(prove(job))
                 self._defer(settled.order, settled.deferred_to)
-            return self._deliver(context, self._job(context, settled), settled.order, run)
+            return self._deliver(context, job, settled.order, run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[str]:
         """Take the answer that the trigger has recorded and bring the pictures to where they last; pays for nothing."""
@@ -112,7 +115,8 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         Resolve and check all that paying and delivering need, in every mode, before a request can leave.
 
         That is: the records, the arguments, what Airflow does after `execute`, the Claid connection and the HTTP
-        client, and the target, which is opened. What is settled here is not looked at again once it is paid for.
+        client, and the target; `delivery.job.prove` then asks the stores. What is settled here is not looked at again
+        once it is paid for.
         """
         from airflow_provider_claid.hooks.claid import ClaidHook
         from airflow_provider_claid.hooks.records import begin

@@ -113,12 +113,12 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
         return True
 
     def _refuse_after_batch(self, context: Context) -> None:
-        from airflow_provider_claid.hooks.batch import is_batch_in
+        from airflow_provider_claid.hooks.batch import has_begun
 
         if self._begun is None or (place := self._records_uri()) is None:
             return
         key = identity_of(context).key()
-        if is_batch_in(place, key if self.reuse else f"{key}-{self._begun.attempt.generation}"):
+        if has_begun(place, key, self._begun.attempt.generation, reuse=self.reuse):
             name = f"The value that {self.python_callable.__name__} returned"
             fix = "Both would be paid: let what a model writes come from a task before."
             fault = ClaidInputError(name, "one prompt", "the list that it returned in an earlier try", fix)

@@ -101,10 +101,12 @@ def records_place(records: str | None, target: Target | None) -> RecordsPlace:
         raise ClaidNotSentError(f"The records of this batch cannot be kept now: {busy}") from busy
 
 
-def is_batch_in(records: str, key: str) -> bool:
-    """Tell whether a batch of this key has begun in a folder of records. Blocks."""
+def has_begun(records: str, key: str, generation: int, *, reuse: bool) -> bool:
+    """Tell whether the batch that this generation would go on with has begun in a folder of records. Blocks."""
     try:
-        return open_objects(_connected(parse_target(records, None, "records_path"))).get(f"{key}/head") is not None
+        objects = records_place(records, None).objects
+        begun = _chosen(objects, key, generation) or _wanted(objects, key, generation, reuse=reuse)
+        return objects.get(f"{begun}/head") is not None
     except StoreBusyError as busy:
         raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
 
@@ -119,10 +121,7 @@ def batch_key(objects: Objects, key: str, generation: int, *, reuse: bool) -> st
     try:
         if (begun := _chosen(objects, key, generation)) is not None:
             return begun
-        earlier = (_chosen(objects, key, each) for each in reversed(range(generation)))
-        latest = next((each for each in earlier if each is not None), None)
-        wanted = latest or key if reuse or latest is None else f"{key}-{generation}"
-        name = _choice(key, generation)
+        wanted, name = _wanted(objects, key, generation, reuse=reuse), _choice(key, generation)
         if persistent(partial(create_proven, objects, name, wanted.encode())):
             return wanted
         if (begun := _chosen(objects, key, generation)) is None:
@@ -130,6 +129,13 @@ def batch_key(objects: Objects, key: str, generation: int, *, reuse: bool) -> st
     except StoreBusyError as busy:
         raise ClaidNotSentError(f"The records of this batch cannot be read now: {busy}") from busy
     return begun
+
+
+def _wanted(objects: Objects, key: str, generation: int, *, reuse: bool) -> str:
+    """Return the key that a generation writes down which has written down none."""
+    earlier = (_chosen(objects, key, each) for each in reversed(range(generation)))
+    latest = next((each for each in earlier if each is not None), None)
+    return latest or key if reuse or latest is None else f"{key}-{generation}"
 
 
 def _chosen(objects: Objects, key: str, generation: int) -> str | None:

@@ -71,9 +71,10 @@ def test_a_person_who_clears_the_task_gets_the_list(sandbox, tries):
     assert posts(sandbox) == 3
 
 
-def test_a_retry_with_one_prompt_after_a_list_is_refused(sandbox, tries):
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_retry_with_one_prompt_after_a_list_is_refused(sandbox, tries, reuse):
     sandbox.fault("picture", "status", status=500, times=4)
-    refused = tries([PROMPT], PROMPT)
+    refused = tries([PROMPT], PROMPT, reuse=reuse)
     assert isinstance(refused, exceptions.ClaidInputError)
     assert refused.billed == "unknown"
     assert posts(sandbox) == 1

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError
 from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.mark import Mark
 from airflow_provider_claid.delivery.proof import CHECK, FIELD, Provable
-from airflow_provider_claid.delivery.store_errors import is_denied, is_refused_create
+from airflow_provider_claid.delivery.store_errors import is_denied, is_refused_create, none_if_denied
 from airflow_provider_claid.delivery.watching.buckets import impatient
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _CHECK_BYTES = b"The right to write here was checked with this object.\n"
 _CREATES = 3
@@ -77,31 +79,25 @@ class ObjectFolder(Provable):
         return self.uri(name) if kept else None
 
     def mark(self, name: str) -> Mark | None:
-        """Read the metadata; S3 denies what is not there to those who may not list."""
-        try:
-            with self._errors(name):
-                try:
-                    return Mark.from_metadata(self._metadata(f"{self._root}/{name}"))
-                except FileNotFoundError:
-                    return None
-        except ClaidConfigurationError as fault:
-            if is_denied(fault):
-                return None
-            raise
+        """Read the metadata."""
+        return self._present(name, lambda: Mark.from_metadata(self._metadata(f"{self._root}/{name}")))
 
     def read(self, name: str) -> bytes | None:
         """Get an object."""
-        try:
+        # From 0: s3fs asks for the size of what is read without a range first.
+        return self._present(name, lambda: bytes(self._fs.cat_file(f"{self._root}/{name}", start=0)))
+
+    def _present(self, name: str, step: Callable[[], T]) -> T | None:
+        """Read something of an object; None where it is not there, or denied: S3 says so to those who may not list."""
+
+        def read() -> T | None:
             with self._errors(name):
                 try:
-                    # From 0: s3fs asks for the size of what is read without a range first.
-                    return bytes(self._fs.cat_file(f"{self._root}/{name}", start=0))
+                    return step()
                 except FileNotFoundError:
                     return None
-        except ClaidConfigurationError as fault:
-            if is_denied(fault):
-                return None
-            raise
+
+        return none_if_denied(read)
 
     def _prove(self) -> bool:
         """Create the hidden object, where it is left over put it again; return whether a second create is refused."""

@@ -7,11 +7,13 @@ The libraries (botocore, azure.core, gcsfs) are optional, so their exceptions ar
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidError
+
+T = TypeVar("T")
 
 READ_RIGHTS = "to list and to read (S3: ListBucket, GetObject)"
 WRITE_RIGHTS = "to put and to get (S3: PutObject, GetObject)"
@@ -117,6 +119,16 @@ def is_empty(error: BaseException) -> bool:
 def is_denied(error: BaseException) -> bool:
     """Tell whether a store forbade it, which S3 also says of what is not there to those who may not list."""
     return any(isinstance(link, PermissionError) or _status(link) == 403 for link in _chain(error))
+
+
+def none_if_denied(step: Callable[[], T]) -> T | None:
+    """Do a step of reading; None where the store forbids it, which S3 also says of what is absent to some."""
+    try:
+        return step()
+    except ClaidConfigurationError as fault:
+        if is_denied(fault):
+            return None
+        raise
 
 
 def missing_bucket(place: str, conn_id: str | None, field: str = "storage_conn_id") -> ClaidConfigurationError:

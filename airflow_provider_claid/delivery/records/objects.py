@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidRecordsError
@@ -18,11 +18,13 @@ from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.records import exclusive
 from airflow_provider_claid.delivery.store_errors import (
     StoreBusyError,
-    is_denied,
     is_empty,
     is_refused_create,
+    none_if_denied,
     store_errors,
 )
+
+T = TypeVar("T")
 
 RIGHTS = "to put and to get (S3: PutObject, GetObject)"
 FIELD = "records_path"
@@ -226,37 +228,28 @@ class StoreObjects:
 
         S3 does that without the right to list. Where reading is forbidden altogether, the claim that follows tells.
         """
-        try:
-            with self._errors(name):
-                try:
-                    # From 0: s3fs asks for the size of what is read without a range first, and lists if it is absent.
-                    return bytes(self._fs.cat_file(self._path(name), start=0))
-                except Exception as cause:
-                    if is_empty(cause):
-                        return b""
-                    raise
-        except FileNotFoundError:
-            return None
-        except ClaidConfigurationError as fault:
-            if is_denied(fault):
-                return None
-            raise
+
+        def read() -> bytes:
+            try:
+                # From 0: s3fs asks for the size of what is read without a range first, and lists if it is absent.
+                return bytes(self._fs.cat_file(self._path(name), start=0))
+            except Exception as cause:
+                if is_empty(cause):
+                    return b""
+                raise
+
+        return self._present(name, read)
 
     def version(self, name: str) -> str | None:
         """Return the ETag of an object of S3, for `upload`; "" if it is not there, None where there is no condition."""
         if not self.uri.startswith("s3"):
             return None
-        try:
-            with self._errors(name):
-                self._fs.invalidate_cache()
-                return str(self._fs.info(self._path(name))["ETag"])
-        except FileNotFoundError:
-            return ""
-        except ClaidConfigurationError as fault:
-            # S3 says so of what is not there, too, to those who may not list.
-            if is_denied(fault):
-                return ""
-            raise
+
+        def read() -> str:
+            self._fs.invalidate_cache()
+            return str(self._fs.info(self._path(name))["ETag"])
+
+        return self._present(name, read) or ""
 
     def upload(self, name: str, path: Path, version: str | None = None) -> bool:
         """
@@ -282,17 +275,25 @@ class StoreObjects:
 
     def download(self, name: str, path: Path) -> bool:
         """Get an object of any size into a file; False if it is not there."""
-        try:
+
+        def fetch() -> bool:
+            self._fs.invalidate_cache()
+            self._fs.get_file(self._path(name), str(path))
+            return True
+
+        return bool(self._present(name, fetch))
+
+    def _present(self, name: str, step: Callable[[], T]) -> T | None:
+        """Read something of an object; None where it is not there, or denied: S3 says so to those who may not list."""
+
+        def read() -> T:
             with self._errors(name):
-                self._fs.invalidate_cache()
-                self._fs.get_file(self._path(name), str(path))
+                return step()
+
+        try:
+            return none_if_denied(read)
         except FileNotFoundError:
-            return False
-        except ClaidConfigurationError as fault:
-            if is_denied(fault):
-                return False
-            raise
-        return True
+            return None
 
     def names(self) -> Iterator[str]:
         """List everything."""

@@ -14,18 +14,10 @@ import pytest
 from airflow_provider_claid.delivery.batch import sinks
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.exceptions import ClaidConfigurationError
+from tests.unit.delivery.test_files import failing
 from tests.unit.operators.batch.conftest import path_of, prompts_of, require_pictures
 
 NAME = f"claid-{Identity('shop', 'monday', 'batch').key()}.jsonl"
-
-
-def failing(code, only=lambda *_: True, real=None):
-    def fail(*given, **named):
-        if only(*given):
-            raise OSError(code, os.strerror(code))
-        return real(*given, **named)
-
-    return fail
 
 
 def test_records_in_a_folder_that_is_lost_send_nothing_and_make_nothing(task, tmp_path):

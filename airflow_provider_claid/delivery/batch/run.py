@@ -260,6 +260,7 @@ class _Run:
                     result = await deliver(job, paid, self._batch.folder)
                 line, error = line_of(item, result, known(item.index), self._batch.on_filtered)
             except ClaidError as fault:
+                bill.correct(fault)
                 line, error = line_without(item, known(item.index), fault), fault
             finally:
                 self._booked -= cost + self._recorded.pop(item.index, 0)

@@ -367,3 +367,13 @@ def test_a_picture_is_never_written_over_that_of_another_prompt(task, sandbox):
     assert (task.folder / "A-1.png").read_bytes() == before
     assert task.run([swapped[0], {"prompt": "a teapot", "id": "d"}])["delivered"] == 2
     require_pictures(task.manifest)
+
+
+def test_a_line_says_what_an_earlier_try_may_have_cost_whatever_ends_this_one(task, sandbox):
+    lose(sandbox, match="number 1")
+    task.fail(ClaidBatchUnfinishedError, prompts_of(2), max_submissions=2)
+    sandbox.fault("generate", "status", status=422, match="number 1")
+    task.fail(ClaidBatchError, prompts_of(2), max_submissions=2)
+    line = task.manifest[1]
+    assert (line["outcome"], line["credits"]) == ("unknown", 1)
+    assert line["error"]["billed"] == "unknown"

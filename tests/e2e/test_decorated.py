@@ -64,7 +64,8 @@ def test_what_a_function_returns_decides_between_one_and_many(sandbox, decorated
         ({"prompt": "a car", "size": 3}, "size"),
         ({"id": "a"}, "prompt"),
         ([], "an empty list"),
-        (["a car", 7], "item 2: got 7"),
+        (["a car", 7], "item 2: prompt: got '7'"),
+        (["a car", ["a bus"]], "item 2: got ['a bus']"),
     ],
 )
 def test_what_is_no_prompt_is_refused_before_anything_is_sent(sandbox, tmp_path, value, says):

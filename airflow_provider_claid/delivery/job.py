@@ -58,7 +58,7 @@ class ImageJob:
 
     `tags` are put on the copies, where the store of `target` has tags. Without a `ledger` nothing is recorded. `search`
     is how pictures of a lost answer are found, `patience` the seconds that a busy server may ask to wait. `owner` is
-    the key of the task, by which its own earlier pictures are known. `look` is how pictures in the request's `output`
+    the name by which the task's own earlier pictures are known, or "". `look` is how pictures in the request's `output`
     are looked at; with `on_filtered` "keep" that may be impossible.
     """
 
@@ -141,10 +141,10 @@ async def deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult
         publisher = Publisher(
             folder,
             job.name,
-            owner=job.owner or (ledger.identity.key() if ledger else ""),
+            owner=job.owner,
             request_id=result.request_id,
             number=paid.number,
-            deliveries=ledger if ledger and ledger.records.keeps_notes else None,
+            copies=ledger,
         )
         tasks = [_copy(job, paid, publisher, number, read_at) for number in range(1, came + 1)]
     pictures = tuple(await asyncio.gather(*tasks))

@@ -214,7 +214,7 @@ async def _copy(job: ImageJob, paid: Paid, publisher: Publisher, number: int, re
         if isinstance(cause, ClaidPictureError) and clock.now() >= datetime.fromisoformat(expires_at):
             reason = f"{reason}: {_died(expires_at)}"
         log.warning("Picture %d of request %s was not delivered: %s", number, result.request_id, reason)
-        return Picture(image.uri, expires_at=expires_at, error=reason)
+        return Picture(image.uri, expires_at=expires_at, error=reason, again=image.tmp_url is not None)
 
 
 async def _require_wanted(job: ImageJob, paid: Paid, read_at: float) -> None:

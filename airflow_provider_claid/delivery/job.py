@@ -58,7 +58,7 @@ class ImageJob:
 
     `tags` are put on the copies, where the store of `target` has tags. Without a `ledger` nothing is recorded. `search`
     is how pictures of a lost answer are found, `patience` the seconds that a busy server may ask to wait. `owner` is
-    the key of the task, by which its own earlier pictures are known. `look` is how pictures in the request's `output`
+    the name by which the task's own earlier pictures are known, or "". `look` is how pictures in the request's `output`
     are looked at; with `on_filtered` "keep" that may be impossible.
     """
 
@@ -141,10 +141,10 @@ async def deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult
         publisher = Publisher(
             folder,
             job.name,
-            owner=job.owner or (ledger.identity.key() if ledger else ""),
+            owner=job.owner,
             request_id=result.request_id,
             number=paid.number,
-            deliveries=ledger if ledger and ledger.records.keeps_notes else None,
+            copies=ledger,
         )
         tasks = [_copy(job, paid, publisher, number, read_at) for number in range(1, came + 1)]
     pictures = tuple(await asyncio.gather(*tasks))
@@ -214,7 +214,7 @@ async def _copy(job: ImageJob, paid: Paid, publisher: Publisher, number: int, re
         if isinstance(cause, ClaidPictureError) and clock.now() >= datetime.fromisoformat(expires_at):
             reason = f"{reason}: {_died(expires_at)}"
         log.warning("Picture %d of request %s was not delivered: %s", number, result.request_id, reason)
-        return Picture(image.uri, expires_at=expires_at, error=reason)
+        return Picture(image.uri, expires_at=expires_at, error=reason, again=image.tmp_url is not None)
 
 
 async def _require_wanted(job: ImageJob, paid: Paid, read_at: float) -> None:

@@ -20,7 +20,8 @@ class Mark:
     """
     What a stored picture tells of itself; "" where it tells nothing. No secrets.
 
-    `owner` is the key of the task, `request_id` Claid's, `picture` names one picture of one answer, `sha256` its bytes.
+    `owner` is random, and in the marks of the task's attempts; `request_id` is Claid's, `picture` names one picture of
+    one answer, `sha256` its bytes.
     """
 
     owner: str = ""

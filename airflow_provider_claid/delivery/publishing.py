@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from airflow_provider_claid.api.errors import ClaidError, ClaidPictureError
 from airflow_provider_claid.api.models import GeneratedImage
@@ -25,22 +25,22 @@ from airflow_provider_claid.delivery.threads import in_thread
 log = logging.getLogger(__name__)
 
 
-class Deliveries(Protocol):
+class Copies(Protocol):
     """Where it is recorded what was put into folders that cannot tell it themselves; by the number of a submission."""
 
-    async def delivered(self, number: int) -> Sequence[Mapping[str, Any]] | None:
-        """Return `{"name": ..., "sha256": ...}` of each picture, as it was noted; None if nothing was."""
+    async def copies(self, number: int) -> Mapping[str, str]:
+        """Return the SHA-256 of each file, by its name."""
 
-    async def note_delivered(self, number: int, pictures: Sequence[Mapping[str, Any]]) -> None:
-        """Note all of them, over what was noted of this submission before. Raises `ClaidError`."""
+    async def note_copies(self, number: int, copies: Mapping[str, str]) -> None:
+        """Add to them. Raises `ClaidError`."""
 
 
 class Publisher:
     """
     Puts the pictures of one submission into a folder.
 
-    `owner` is the key of the task, "" if it has none; `number` that of the submission. Without `deliveries` nothing
-    is known of files that earlier attempts have written.
+    `owner` is that of `Mark`; `number` that of the submission. Without `copies` nothing is known of files that earlier
+    attempts have written.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Publisher:
         owner: str = "",
         request_id: str | None = None,
         number: int | None = None,
-        deliveries: Deliveries | None = None,
+        copies: Copies | None = None,
     ) -> None:
         self._folder = folder
         self._stem = stem
         self._owner = owner
         self._request_id = request_id
         self._number = number or 0
-        self._deliveries = deliveries if number else None
+        self._copies = copies if number else None
         self._noted: dict[str, str] | None = None
         self._noting = asyncio.Lock()
 
@@ -127,7 +127,7 @@ class Publisher:
         sha256 = await in_thread(_sha256, data or b"")
         # Only what is still as this job wrote it is this job's. Without records an equal file will do.
         is_ours = any(notes.get(name) == sha256 for notes in await self._history())
-        is_same = sha256 == wanted.sha256 and (is_ours or self._deliveries is None)
+        is_same = sha256 == wanted.sha256 and (is_ours or self._copies is None)
         return Mark(self._owner if is_ours else "", picture=wanted.picture if is_same else "", sha256=sha256)
 
     async def _promised(self, name: str, wanted: Mark) -> str | None:
@@ -148,20 +148,18 @@ class Publisher:
         return self._noted
 
     async def _read(self, number: int) -> dict[str, str]:
-        found = await self._deliveries.delivered(number) if self._deliveries else None
-        return {str(each["name"]): str(each["sha256"]) for each in found or ()}
+        return dict(await self._copies.copies(number)) if self._copies else {}
 
     async def _note(self, name: str, sha256: str) -> None:
-        if self._deliveries is None or self._folder.keeps_identity:
+        if self._copies is None or self._folder.keeps_identity:
             return
         async with self._noting:
             notes = await self._notes()
             if notes.get(name) == sha256:
                 return
             notes[name] = sha256
-            told = [{"name": name, "sha256": sha256} for name, sha256 in notes.items()]
             try:
-                await self._deliveries.note_delivered(self._number, told)
+                await self._copies.note_copies(self._number, {name: sha256})
             except ClaidError as fault:
                 log.warning("That %s is this job's is not recorded: %s", self._folder.uri(name), fault.message)
 

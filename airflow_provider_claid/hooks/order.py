@@ -30,7 +30,7 @@ class Order:
     """
     A job with all that was resolved and checked for it before it may be paid.
 
-    `attempt` and `generation` are those that the attempt has written down with the records (`records.attempts`).
+    `attempt`, `generation` and `owner` are those that the attempt has written down (`records.attempts`).
 
     `request` is the body of the API's request. The copies are called `name`, with -1, -2 … added, and go to `target`,
     its connection looked up, with these `tags`; without a target the pictures stay where Claid puts them. `base_url`
@@ -54,6 +54,7 @@ class Order:
     base_url: str = DEFAULT_BASE_URL
     timeout: float = 180.0
     attempt: int = 1
+    owner: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON, which `from_json` reads."""

@@ -244,7 +244,6 @@ def test_deferred_the_trigger_pays_and_the_worker_copies(sandbox, run_one, tmp_p
     assert {file.name for file in (tmp_path / "records").rglob("*") if file.is_file()} == {
         "1.attempt",
         "1.intent",
-        "1.note",
         "1.result",
     }
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidInputError
 from airflow_provider_claid.delivery.backoff import persistent
@@ -212,7 +211,6 @@ class ItemRecords:
 
     fenced = False
     removable = False
-    keeps_notes = False
 
     def __init__(self, journal: Journal, item: int) -> None:
         self._journal = journal
@@ -234,12 +232,6 @@ class ItemRecords:
         """Return where the submission is written down."""
         known = self._journal.known(self._item)
         return next((each.where for each in known if each.number == number), self._journal.where())
-
-    def note(self, number: int, value: Mapping[str, Any]) -> None:
-        """Keep nothing: what was brought where is in the manifest."""
-
-    def noted(self, number: int) -> Mapping[str, Any] | None:
-        """Return nothing."""
 
 
 def reserve(objects: Objects, name: str, fingerprint: str, total: int) -> None:

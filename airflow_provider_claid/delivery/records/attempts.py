@@ -45,13 +45,15 @@ class Attempt:
     An attempt as it is written down: its `number` counts, from 1, each process that has begun to work on the task.
 
     `generation` grows when a person clears the task, and stays for automatic retries. `refused`: it found no marks
-    where some had to be, and sent nothing.
+    where some had to be, and sent nothing. `owner` is random, and one for all attempts of a task that find each
+    other's marks: two deployments may have tasks of the same names, and one bucket.
     """
 
     number: int = 1
     generation: int = 0
     told: Try = Try(1)
     refused: bool = False
+    owner: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -61,7 +63,8 @@ class Attempt:
     def from_json(cls, value: Mapping[str, Any]) -> Attempt:
         """Read what `to_json` wrote; raises a kind of LookupError, TypeError or ValueError for anything else."""
         require_schema(value)
-        return cls(int(value["number"]), int(value["generation"]), Try(**value["told"]), bool(value["refused"]))
+        number, generation, told = int(value["number"]), int(value["generation"]), Try(**value["told"])
+        return cls(number, generation, told, bool(value["refused"]), str(value["owner"]))
 
 
 UNKNOWN = "unknown"
@@ -86,14 +89,12 @@ def is_lost(marks: int, try_number: int, told_place: str | None) -> bool:
     return not marks and try_number > 1 and told_place is not None
 
 
-def follow(last: Attempt | None, now: Try) -> Attempt | None:
+def follow(last: Attempt, now: Try) -> Attempt | None:
     """Return the attempt that begins now, behind the `last` one; None if it is late, and is to do nothing."""
-    if last is None:
-        return Attempt(told=now)
     relation = relation_of(now, last.told)
     if relation == "late":
         return None
-    return Attempt(last.number + 1, last.generation + (relation == "cleared"), now)
+    return Attempt(last.number + 1, last.generation + (relation == "cleared"), now, owner=last.owner)
 
 
 def relation_of(now: Try, last: Try) -> Relation:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from airflow_provider_claid.api.answers import Answer
 from airflow_provider_claid.api.bill import current_bill
@@ -138,17 +138,19 @@ class Ledger:
         first = next((each.intent.first for each in found if each.number == number), None)
         return first is not None and found[-1].intent.first > first
 
-    async def note_delivered(self, number: int, pictures: Sequence[Mapping[str, Any]]) -> None:
-        """Write down what is brought where: `name` and `sha256` of each picture. Raises `ClaidError`."""
-        await self._step(self.records.note, number, {"pictures": [dict(each) for each in pictures]})
+    async def note_copies(self, number: int, copies: Mapping[str, str]) -> None:
+        """Add files to the copies of a submission: the SHA-256 by name. Raises `ClaidError`."""
+        found = await self._step(self.records.read, number)
+        if found is not None and found.result is not None:
+            told = replace(found.result, copies={**found.result.copies, **copies})
+            await self._step(self.records.finish, number, told)
 
-    async def delivered(self, number: int) -> list[dict[str, Any]]:
-        """Return what was written down so; nothing where that cannot be read, which only costs a download."""
+    async def copies(self, number: int) -> Mapping[str, str]:
+        """Return the copies of a submission; none where that cannot be read, which only costs a download."""
         with suppress(ClaidError):
-            noted = await self._step(self.records.noted, number)
-            pictures = noted.get("pictures") if noted else None
-            return [each for each in pictures if isinstance(each, dict)] if isinstance(pictures, list) else []
-        return []
+            found = await self._step(self.records.read, number)
+            return found.result.copies if found is not None and found.result is not None else {}
+        return {}
 
     async def submit(self, send: Callable[[GenerateRequest, Door], Awaitable[Answer]], door: Door) -> Answer:
         """

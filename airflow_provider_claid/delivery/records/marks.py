@@ -7,6 +7,7 @@ The first mark of a process is also the proof that records can be written there,
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,7 @@ def begin(objects: Objects, key: str, now: Try, told_place: Callable[[], str | N
     `told_place` is asked only where no mark is found. Raises `ClaidRecordsError` for a place that is lost, and
     `ClaidNotSentError` if a later attempt has begun.
     """
-    first = Attempt(told=now)
+    first = _first(now)
     if now.number <= 1 and _create(objects, key, first):
         return first
     while True:
@@ -117,19 +118,23 @@ def lost(where: str, try_number: int, told_place: str | None) -> ClaidRecordsErr
 def _refused(marks: list[Attempt], now: Try, place: str | None) -> Attempt | None:
     """Return the attempt that is to be refused: that of a lost place, or Airflow's own retry of one."""
     if is_lost(len(marks), now.number, place):
-        return replace(Attempt(told=now), refused=True)
+        return replace(_first(now), refused=True)
     return None
 
 
 def _following(marks: list[Attempt], now: Try, where: str) -> Attempt:
     last = marks[-1] if marks else None
-    attempt = follow(last, now)
+    attempt = follow(last, now) if last else _first(now)
     if attempt is None:
         message = f"A later attempt of this task has begun (in {where}); this one does nothing"
         raise ClaidNotSentError(message, billed="unknown")
     # Only a person's clearing gives leave to go on without the records of earlier tries.
     is_refused = last is not None and last.refused and attempt.generation == last.generation
     return replace(attempt, refused=True) if is_refused else attempt
+
+
+def _first(now: Try) -> Attempt:
+    return Attempt(told=now, owner=uuid.uuid4().hex[:20])
 
 
 def _create(objects: Objects, key: str, attempt: Attempt) -> bool:

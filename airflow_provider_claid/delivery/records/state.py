@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
-from airflow_provider_claid.delivery.records.store import read_note, read_submission
+from airflow_provider_claid.delivery.records.store import read_submission
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 
@@ -49,7 +49,6 @@ class TaskStateRecords:
 
     fenced = True
     removable = True
-    keeps_notes = True
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -83,15 +82,6 @@ class TaskStateRecords:
             return None
         parts = value if isinstance(value, dict) else {}
         return read_submission(parts.get("intent"), parts.get("result"), self.where(number))
-
-    def note(self, number: int, value: Mapping[str, Any]) -> None:
-        """Set a key beside."""
-        self._store.set(f"{_key(number)}_note", value)
-
-    def noted(self, number: int) -> Mapping[str, Any] | None:
-        """Get that key."""
-        value = self._store.get(f"{_key(number)}_note")
-        return None if value is None else read_note(value)
 
 
 def _key(number: int) -> str:

@@ -1,5 +1,5 @@
 """
-Where the records of a job are: `<records_path>/<job key>/<number>.intent` and `.result`, a `.note` beside them.
+Where the records of a job are: `<records_path>/<job key>/<number>.intent` and `.result`.
 
 Everything here blocks: call it in a thread.
 """
@@ -7,7 +7,7 @@ Everything here blocks: call it in a thread.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from airflow_provider_claid.api.errors import ClaidRecordsError
@@ -28,9 +28,6 @@ class Records(Protocol):
     removable: bool
     """True where a person can delete the record of one submission, which permits another."""
 
-    keeps_notes: bool
-    """True where `note` keeps something."""
-
     def claim(self, intent: Intent) -> bool:
         """Write down an intent, durably, unless there is one of this number: then return False."""
 
@@ -43,19 +40,12 @@ class Records(Protocol):
     def where(self, number: int) -> str:
         """Return what a person deletes to permit one more submission."""
 
-    def note(self, number: int, value: Mapping[str, Any]) -> None:
-        """Write down something more about a submission that has ended, over what was noted before."""
-
-    def noted(self, number: int) -> Mapping[str, Any] | None:
-        """Return what was noted about a submission; None if nothing was, or it cannot be kept there."""
-
 
 class ObjectRecords:
     """Records as objects of a store. The rights needed are to put and to get."""
 
     fenced = False
     removable = True
-    keeps_notes = True
 
     def __init__(self, objects: Objects, key: str) -> None:
         self._objects = objects
@@ -90,15 +80,6 @@ class ObjectRecords:
         found = self.read(number)
         return found is not None and found.result is not None
 
-    def note(self, number: int, value: Mapping[str, Any]) -> None:
-        """Put an object beside intent and result."""
-        self._objects.put(self._name(number, "note"), packed(value))
-
-    def noted(self, number: int) -> Mapping[str, Any] | None:
-        """Get that object."""
-        raw = self._objects.get(self._name(number, "note"))
-        return None if raw is None else read_note(raw)
-
     def read(self, number: int) -> Submission | None:
         """Read intent and result."""
         raw = self._objects.get(self._name(number, "intent"))
@@ -127,15 +108,6 @@ def all_submissions(objects: Objects) -> Iterator[Submission]:
             found = ObjectRecords(objects, key).read(int(number))
             if found is not None:
                 yield found
-
-
-def read_note(raw: Any) -> Mapping[str, Any] | None:
-    """Read a note; what is none counts for nothing: it proves something, and its absence only costs a download."""
-    try:
-        value = _loaded(raw)
-    except ValueError:
-        return None
-    return value if isinstance(value, Mapping) else None
 
 
 def _loaded(value: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -100,7 +100,8 @@ class Result:
     """
     What became of a request; `images` as Claid described them, `message` the error if there was one.
 
-    `generation` is that of the last attempt which took these pictures for its own, if it was a later one.
+    `generation` is that of the last attempt which took these pictures for its own, if it was a later one. `copies` has
+    the SHA-256 of each file in a local folder that this job has written for it, by name.
     """
 
     token: str
@@ -111,6 +112,7 @@ class Result:
     images: tuple[GeneratedImage, ...] = ()
     message: str = ""
     generation: int | None = None
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -124,6 +126,7 @@ class Result:
             "images": [image.model_dump(mode="json", exclude_none=True) for image in self.images],
             "message": self.message,
             "generation": self.generation,
+            "copies": dict(self.copies),
         }
 
     @classmethod
@@ -141,6 +144,7 @@ class Result:
             tuple(GeneratedImage.model_validate(image) for image in value["images"]),
             str(value["message"]),
             None if value["generation"] is None else int(value["generation"]),
+            {str(name): str(sha256) for name, sha256 in value["copies"].items()},
         )
 
 

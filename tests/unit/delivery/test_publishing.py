@@ -207,16 +207,17 @@ def test_nothing_is_noted_where_objects_tell(guard, sandbox, account, tmp_path):
     shop = Shop(sandbox, account, parse_target(f"s3://pictures/{tmp_path.name}/", guard.conn_id), tmp_path)
     for _ in range(2):
         shop.one(MONDAY)
-    assert not list(tmp_path.glob("*/*.note"))
+    (result,) = tmp_path.glob("*/1.result")
+    assert json.loads(result.read_bytes())["copies"] == {}
 
 
 def test_local_folders_hold_the_pictures_only(sandbox, account, tmp_path):
     shop = Shop(sandbox, account, parse_target(f"file://{tmp_path}/pictures/", None), tmp_path)
     shop.one(MONDAY)
     assert os.listdir(tmp_path / "pictures") == ["sku-1.png"]
-    (note,) = tmp_path.glob("*/1.note")
+    (result,) = tmp_path.glob("*/1.result")
     sha256 = shop.stored(f"{shop.target.uri}sku-1.png")
-    assert json.loads(note.read_bytes()) == {"pictures": [{"name": "sku-1.png", "sha256": sha256}]}
+    assert json.loads(result.read_bytes())["copies"] == {"sku-1.png": sha256}
 
 
 @pytest.mark.parametrize(("ext", "first"), [("png", "png"), ("JPEG", "jpg"), (None, "png"), ("tiff", None)])

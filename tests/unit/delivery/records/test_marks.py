@@ -158,7 +158,8 @@ def test_a_trigger_needs_the_mark_of_its_worker(place, tmp_path):
 
 
 def test_a_mark_is_plain_json_of_a_schema(place, tmp_path):
-    begin(place, KEY, Try(1, 3, 3, None, 5), unknown)
+    owner = begin(place, KEY, Try(1, 3, 3, None, 5), unknown).owner
+    assert len(owner) == 20
     value = json.loads((tmp_path / "records" / KEY / "1.attempt").read_bytes())
     assert value == {
         "schema": 1,
@@ -166,4 +167,5 @@ def test_a_mark_is_plain_json_of_a_schema(place, tmp_path):
         "generation": 0,
         "told": {"number": 1, "max_tries": 3, "retries": 3, "started": None, "born": 5},
         "refused": False,
+        "owner": owner,
     }

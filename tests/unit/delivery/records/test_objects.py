@@ -290,7 +290,6 @@ def test_the_records_of_all_jobs_are_listed(objects, records):
     other = replace(INTENT, identity=replace(IDENTITY, map_index=4))
     records.claim(INTENT)
     ObjectRecords(objects, other.identity.key()).claim(other)
-    records.note(1, {"pictures": []})
     found = sorted(all_submissions(objects), key=lambda each: each.intent.identity.map_index)
     assert [each.intent for each in found] == [INTENT, other]
     assert {each.intent.identity.map_index for each in all_submissions(objects)} == {3, 4}

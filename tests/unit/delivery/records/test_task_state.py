@@ -124,13 +124,12 @@ def test_a_store_that_fails_may_pass(records, monkeypatch, broken, calls):
             getattr(records, call)(*arguments[call])
 
 
-def test_a_note_is_kept_beside(records):
+def test_what_was_copied_where_is_kept_with_the_result(records):
     assert records.fenced
-    assert records.noted(1) is None
     records.claim(INTENT)
-    records.note(1, {"pictures": []})
-    assert records.noted(1) == {"pictures": []}
-    assert records.read(1).state == "open"
+    told = replace(RESULT, copies={"sku-1.png": "ab"})
+    records.finish(1, told)
+    assert records.read(1).result == told
 
 
 def test_half_a_surrogate_pair_is_recorded_as_something_that_a_database_takes(records, store):

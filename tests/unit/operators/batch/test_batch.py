@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -10,7 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_claid.delivery.batch import run as run_module
+from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.storage import open_folder
 from airflow_provider_claid.exceptions import (
     ClaidBatchError,
     ClaidConfigurationError,
@@ -246,3 +249,22 @@ def test_no_key_is_in_the_log_the_records_or_the_manifest(task, sandbox, tmp_pat
     assert SECRET not in caplog.text
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_two_deployments_with_the_same_names_keep_their_images_apart(task, bucket, guard, tmp_path, kind):
+    folder = f"file://{tmp_path}/pictures/" if kind == "file" else f"s3://{guard.conn_id}@pictures/{tmp_path.name}/"
+    target = parse_target(folder, None)
+    told = {}
+    for deployment in ("production", "staging"):
+        (tmp_path / deployment).mkdir()
+        task.number = 0
+        records = f"file://{tmp_path}/{deployment}/"
+        prompt = {"prompt": f"a bicycle in {deployment}", "id": "sku"}
+        task.run([prompt], save_to=folder, records_path=records, manifest_path=f"{records}all.jsonl")
+        ((told[deployment],),) = [line["images"] for line in task.manifest]
+    stored = open_folder(target)
+    for image in told.values():
+        data = stored.read(image["uri"].rpartition("/")[2])
+        assert hashlib.sha256(data).hexdigest() == image["sha256"]
+    assert told["production"]["uri"] != told["staging"]["uri"]

@@ -254,6 +254,16 @@ def test_without_its_manifest_a_batch_pays_nothing_and_copies_nothing_anew(task,
     assert {path.name: path.stat().st_mtime_ns for path in task.folder.glob("*.png")} == before
 
 
+def test_without_its_manifest_and_with_dead_addresses_its_images_are_found_where_they_are(task, sandbox):
+    first = task.run(prompts_of(4))
+    path_of(first["manifest"]).unlink()
+    sandbox.change(picture_hours=1e-9)
+    assert task.run(prompts_of(4)) == first
+    assert task.outcomes == ["delivered"] * 4
+    require_pictures(task.manifest)
+    assert task.posts() == 4
+
+
 def test_without_its_records_a_person_has_to_clear_it_and_what_is_in_the_manifest_is_not_paid_again(task):
     first = task.run(prompts_of(5))
     shutil.rmtree(journal_of(task))

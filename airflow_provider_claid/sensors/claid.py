@@ -124,6 +124,7 @@ class ClaidImageSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.poke_interval = max(self.poke_interval, SHORTEST_INTERVAL)
         self._sources = sources_of(images)
+        self._since_is_given = since is not None
         self._watch: Watch | None = None
         self._report: Report | None = None
         with airflow_errors():
@@ -216,6 +217,10 @@ class ClaidImageSensor(BaseSensorOperator):
 
     def _wanted(self, context: Context) -> Wanted:
         asked = wanted(self.images, self.folder, self.expected_count, self.since)
+        if self.since is None and self._since_is_given:
+            # Without the filter, yesterday's files would count.
+            accepted, fix = "a date and time in ISO 8601, or '' for none", "Give the expression a default."
+            raise ClaidInputError("since", "None from its template", accepted, fix)
         if asked.since is not None:
             asked = replace(asked, since=_unmoved(asked.since, context))
         if asked.images and not self.storage_conn_id:

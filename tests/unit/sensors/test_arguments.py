@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, ObjectStoragePath
 from PIL import Image
 from upath import UPath
 
@@ -154,3 +154,14 @@ def test_a_moment_that_a_person_chose_stays_in_a_cleared_run(tmp_path):
     run = SimpleNamespace(start_date=STARTED + timedelta(days=1), run_after=STARTED - timedelta(days=1), clear_number=3)
     sensor = ClaidImageSensor(task_id="wait", folder=f"file://{tmp_path}/", expected_count=1, since=STARTED)
     assert not sensor.poke({"dag_run": run}).is_done
+
+
+def test_a_filter_that_renders_to_none_is_not_dropped(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    with DAG("d", schedule=None, render_template_as_native_obj=True):
+        arguments = {"folder": f"file://{tmp_path}/", "expected_count": 1}
+        sensor = ClaidImageSensor(task_id="wait", since="{{ dag_run.conf.get('from') }}", **arguments)
+    context = {"dag_run": SimpleNamespace(conf={})}
+    sensor.render_template_fields(context)
+    with pytest.raises(AirflowFailException, match="since: got None from its template"):
+        sensor.poke(context)

@@ -21,6 +21,7 @@ from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.exceptions import ClaidPermissionError, airflow_errors
 from airflow_provider_claid.get_provider_info import get_provider_info
 from airflow_provider_claid.hooks.connection import account_from
+from airflow_provider_claid.hooks.lookup import not_found
 from airflow_provider_claid.hooks.records import no_place, records_uri, submissions_in
 from airflow_provider_claid.pacing.sqlite import default_folder
 
@@ -172,7 +173,7 @@ class ClaidHook(BaseHook):
         accepted = f"the id of an Airflow connection of type {self.conn_type!r}"
         return ClaidConfigurationError(
             "claid_conn_id",
-            f"{self.claid_conn_id!r}, which is not defined",
+            not_found(self.claid_conn_id),
             accepted,
             "Add it under Admin → Connections.",
         )

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from airflow_provider_claid.api.endpoint import DEFAULT_BASE_URL, Endpoint, is_loopback_host
 from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.hooks.form import AirflowConnection, Form
+from airflow_provider_claid.hooks.lookup import not_found
 from airflow_provider_claid.hooks.place import KINDS, PACING_FORM, place_from
 from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.schedule import Pace
@@ -156,8 +157,7 @@ class _ClaidForm(Form):
             return None
         found = find(name)
         if found is None:
-            came = f"{name!r}, which is not defined"
-            raise self.wrong("extra pacing_conn_id", came, PACING_FORM, "Add it under Admin → Connections.")
+            raise self.wrong("extra pacing_conn_id", not_found(name), PACING_FORM, "Add it under Admin → Connections.")
         if found.conn_type not in KINDS:
             came = f"{name!r}, which is of type {found.conn_type!r}"
             raise self.wrong("extra pacing_conn_id", came, PACING_FORM, "Leave it empty if one host uses the account.")

@@ -6,6 +6,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError
 from airflow_provider_claid.delivery.checks import DEFAULT_CONNECTIONS
+from airflow_provider_claid.hooks.lookup import not_found
 
 
 def storage_connection(conn_id: str | None, scheme: str) -> str | None:
@@ -24,6 +25,5 @@ def storage_connection(conn_id: str | None, scheme: str) -> str | None:
         if conn_id is None:
             return None
         accepted, fix = "the id of an Airflow connection", "Leave it out for the default of the scheme."
-        came = f"{conn_id!r}, which is not defined"
-        raise ClaidConfigurationError("storage_conn_id", came, accepted, fix) from None
+        raise ClaidConfigurationError("storage_conn_id", not_found(conn_id), accepted, fix) from None
     return wanted

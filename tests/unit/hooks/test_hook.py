@@ -175,3 +175,12 @@ def test_a_store_of_records_that_fails_is_named_and_may_be_asked_again(monkeypat
 def test_a_bucket_of_records_that_is_not_there_is_named(bucket):
     with pytest.raises(exceptions.ClaidConfigurationError, match="s3://no-such-bucket/records/"):
         ClaidHook().submissions(records_path="s3://my_aws@no-such-bucket/records/")
+
+
+@pytest.mark.parametrize("value", ['{"conn_type": "claid"', "{no json}"])
+def test_a_connection_that_cannot_be_read_is_told_from_none(monkeypatch, value):
+    monkeypatch.setenv("AIRFLOW_CONN_TYPO", value)
+    with pytest.raises(exceptions.ClaidConfigurationError, match="'typo', which Airflow cannot read from AIRFLOW_CONN_TYPO"):
+        ClaidHook("typo").account()
+    with pytest.raises(exceptions.ClaidConfigurationError, match="'nowhere', which is not defined"):
+        ClaidHook("nowhere").account()

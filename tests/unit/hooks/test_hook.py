@@ -180,7 +180,7 @@ def test_a_bucket_of_records_that_is_not_there_is_named(bucket):
 @pytest.mark.parametrize("value", ['{"conn_type": "claid"', "{no json}"])
 def test_a_connection_that_cannot_be_read_is_told_from_none(monkeypatch, value):
     monkeypatch.setenv("AIRFLOW_CONN_TYPO", value)
-    with pytest.raises(exceptions.ClaidConfigurationError, match="'typo', which Airflow cannot read from AIRFLOW_CONN_TYPO"):
+    with pytest.raises(exceptions.ClaidConfigurationError, match="cannot read from AIRFLOW_CONN_TYPO"):
         ClaidHook("typo").account()
     with pytest.raises(exceptions.ClaidConfigurationError, match="'nowhere', which is not defined"):
         ClaidHook("nowhere").account()

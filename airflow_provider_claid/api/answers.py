@@ -108,7 +108,8 @@ def failure(
         raise ValueError(f"{found} is not a failure")
     headers = _shown_headers(reply, endpoint) if reply else {}
     body = parse_error_body(reply.body, endpoint.api_key) if reply else ErrorBody()
-    reason = (reply.fault if reply else "") or body.message or (describe(cause, endpoint.api_key) if cause else "")
+    silence = f"{describe(cause, endpoint.api_key)}, at {endpoint.base_url}" if cause else ""
+    reason = (reply.fault if reply else "") or body.message or silence
     parts = [verdict.summary + (f": {reason}" if reason else ""), read, _REMEDIES.get(found, "")]
     if reply and 300 <= reply.status < 400:
         parts.append(f"It redirects to {headers.get('location', 'nowhere')}: check the host of the connection.")

@@ -194,5 +194,5 @@ def _used_up(found: Lost, ledger: Ledger) -> ClaidUnknownOutcomeError:
 
 def _permission(lost: Submission, ledger: Ledger) -> str:
     folder = f", after a look into {lost.intent.output}" if lost.intent.output else ""
-    removal = f"delete it{folder}, or " if ledger.records.removable else ""
-    return f"to permit one more submission, {removal}raise max_submissions, and clear the task"
+    removal = f", or delete it{folder}," if ledger.records.removable else ""
+    return f"to permit one more submission, raise max_submissions{removal} and clear the task"

@@ -74,7 +74,7 @@ def test_a_killed_payment_is_never_made_twice(finished, case):
     if point in LOST and way != "output_folder":
         assert run["state"] == "failed"
         assert "up to 1 credits may have been billed" in run["log"]
-        assert "to permit one more submission, delete it" in run["log"]
+        assert "to permit one more submission, raise max_submissions" in run["log"]
         return
     assert run["state"] == "success"
     assert run["result"]["reused"] is (point != "before the intent")

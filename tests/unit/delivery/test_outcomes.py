@@ -178,6 +178,7 @@ def closed_port():
 def test_a_refused_connection_is_not_sent_and_tried_again(tmp_path, closed_port, caplog):
     error = outcome_of(make_account(f"http://127.0.0.1:{closed_port}", tmp_path))
     assert (type(error), error.billed, error.retryable) == (errors.ClaidNotSentError, "no", True)
+    assert f", at http://127.0.0.1:{closed_port}" in str(error)
     assert caplog.text.count("was not billed") == MAX_TRIES - 1
 
 

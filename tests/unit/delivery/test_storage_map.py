@@ -121,7 +121,7 @@ def test_the_hook_resolves(claid_connection, monkeypatch):
 
 def test_a_mapped_folder_that_is_not_there_is_named_before_anything_is_paid(account, tmp_path):
     mapped = replace(account, storages={"shop": f"file://{tmp_path}/nowhere/"})
-    with pytest.raises(ClaidConfigurationError, match="extra storages: got file:.*which is no folder on this host"):
+    with pytest.raises(ClaidConfigurationError, match="which is no folder on this host"):
         run(resolve(mapped, "storage://shop/out/"))
     (tmp_path / "nowhere").mkdir()
     assert run(resolve(mapped, "storage://shop/out/")) == f"file://{tmp_path}/nowhere/out/"

@@ -142,7 +142,7 @@ def test_a_look_up_blocks_no_loop(server, monkeypatch):
     look_up = ClaidHook.get_connection
 
     def slow(conn_id):
-        time.sleep(0.3)
+        time.sleep(3)
         return look_up(conn_id)
 
     monkeypatch.setattr(ClaidHook, "get_connection", staticmethod(slow))
@@ -156,4 +156,4 @@ def test_a_look_up_blocks_no_loop(server, monkeypatch):
         assert (await looking).pacing_place.port == server.port
         return longest
 
-    assert asyncio.run(longest_pause()) < 0.25
+    assert asyncio.run(longest_pause()) < 2.5

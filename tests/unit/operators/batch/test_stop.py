@@ -58,7 +58,8 @@ def require_stopped(task, said):
     posts = [each["wall"] for each in task.report()["requests"] if each["method"] == "POST"]
     # At eight a second, thirty more would have left by the end.
     assert max(posts) < said["at"] + 0.5
-    assert said["took"] < 5
+    # Airflow kills after 60.
+    assert said["took"] < 30
     assert said["kind"] == ClaidBatchUnfinishedError.__name__
     late = sum("late" in prompt for prompt in task.prompts_sent())
     assert (task.result["delivered"], task.result["unknown"]) == (len(posts) - late, late)

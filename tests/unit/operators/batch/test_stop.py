@@ -58,7 +58,7 @@ def require_stopped(task, said):
     posts = [each["wall"] for each in task.report()["requests"] if each["method"] == "POST"]
     # At eight a second, thirty more would have left by the end.
     assert max(posts) < said["at"] + 0.5
-    # Airflow kills after 60.
+    # Of Airflow it gets 5 s; a machine under load is slower in all.
     assert said["took"] < 30
     assert said["kind"] == ClaidBatchUnfinishedError.__name__
     late = sum("late" in prompt for prompt in task.prompts_sent())

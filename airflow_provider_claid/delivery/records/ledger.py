@@ -178,14 +178,23 @@ class Ledger:
         await self._end(submission.intent, result)
         return replace(submission, result=result)
 
-    async def _end(self, intent: Intent, result: Result, patience: float = KEEP_TRYING) -> bool:
-        """Write down how a submission ended, trying for a while; return whether that went well."""
+    async def _end(self, intent: Intent, result: Result, patience: float = KEEP_TRYING) -> None:
+        """Write down how a submission ended, trying for a while; `unkept` tells whether that went well."""
         where = self.records.where(intent.number)
         self.last = Submission(intent, result, where)
         _log(self.last)
+        try:
+            await self._keep(intent, result, patience)
+        except BaseException:
+            # Interrupted meanwhile: once more, or what is known of the bill would be said to be unknown.
+            await self._keep(intent, result, patience=0.0)
+            raise
+
+    async def _keep(self, intent: Intent, result: Result, patience: float) -> None:
         kept = await self._written(intent, result, patience)
         self.unkept = None if kept else result
-        return kept
+        if result.outcome == "done":
+            current_bill().protected = kept
 
     async def _written(self, intent: Intent, result: Result, patience: float) -> bool:
         loop, finish = asyncio.get_running_loop(), partial(self.records.finish, intent.number, result)
@@ -259,13 +268,7 @@ class Ledger:
         return own
 
     async def _note_answer(self, intent: Intent, answer: Answer) -> None:
-        result = self._result("done", answer.request_id, answer.response.output or ())
-        try:
-            current_bill().protected = await self._end(intent, result)
-        except BaseException:
-            # Interrupted while it was written down: once more, for it is paid for.
-            current_bill().protected = await self._end(intent, result, patience=0.0)
-            raise
+        await self._end(intent, self._result("done", answer.request_id, answer.response.output or ()))
 
     async def _note_failure(self, intent: Intent, door: Door, cause: BaseException) -> None:
         of_claid = cause if isinstance(cause, ClaidError) else None

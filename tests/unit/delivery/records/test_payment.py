@@ -33,6 +33,7 @@ from airflow_provider_claid.delivery.records import ledger as ledger_module
 from airflow_provider_claid.delivery.records.objects import LocalObjects
 from airflow_provider_claid.delivery.records.store import history
 from airflow_provider_claid.delivery.records.submission import Result
+from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.exceptions import airflow_errors
 from tests.unit.delivery.records.conftest import IDENTITY, Job, failing, lose
 
@@ -437,28 +438,34 @@ def test_another_picture_of_the_same_name_is_not_taken_for_the_one_that_was_paid
     assert again.stat().st_mtime_ns == changed
 
 
-def test_an_interruption_while_the_answer_is_written_down_does_not_lose_it(job, monkeypatch):
-    finish, tries = job.records.finish, []
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_interruption_while_an_end_is_written_down_does_not_lose_it(job, monkeypatch, stopped):
+    finish, tries, go = job.records.finish, [], threading.Event()
 
     def slow_at_first(*arguments, **options):
         tries.append(arguments)
-        time.sleep(0.6 if len(tries) == 1 else 0.0)
+        if len(tries) == 1:
+            go.wait(60)
         finish(*arguments, **options)
 
     monkeypatch.setattr(job.records, "finish", slow_at_first)
 
     async def interrupted():
-        order = job.order()
-        task = asyncio.create_task(pay(job.account, order.ledger(job.account, job.records), first_try=True))
+        ledger, stop = job.order().ledger(job.account, job.records), Stop()
+        stop.asked = stopped
+        task = asyncio.create_task(pay(job.account, ledger, stop=stop, first_try=True))
         while not tries:
             await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        # Before the first write has come to its end: whoever was interrupted tells at once what was billed.
+        states = job.states()
+        go.set()
+        return states
 
-    sync.run(interrupted())
-    assert job.states() == ["done"]
-    assert job.pay().reused
+    assert sync.run(interrupted()) == ["unbilled" if stopped else "done"]
+    assert job.pay().reused is not stopped
     assert job.posts() == 1
 
 

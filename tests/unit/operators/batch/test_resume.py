@@ -404,3 +404,16 @@ def test_a_line_says_what_an_earlier_try_may_have_cost_whatever_ends_this_one(ta
     line = task.manifest[1]
     assert (line["outcome"], line["credits"]) == ("unknown", 1)
     assert line["error"]["billed"] == "unknown"
+
+
+def test_so_does_one_whose_records_cannot_be_asked_this_time(task, sandbox, monkeypatch):
+    def busy(*_):
+        raise StoreBusyError("the disk is on fire")
+
+    lose(sandbox, match="number 1")
+    task.fail(ClaidBatchUnfinishedError, prompts_of(2), max_submissions=2)
+    monkeypatch.setattr(journal_module.Journal, "read", busy)
+    task.fail(ClaidNotSentError, prompts_of(2), max_submissions=2)
+    line = task.manifest[1]
+    assert (line["outcome"], line["credits"]) == ("unknown", 1)
+    assert line["error"]["billed"] == "unknown"

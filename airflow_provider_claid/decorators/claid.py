@@ -25,6 +25,9 @@ from airflow_provider_claid.templating import Later
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context, TaskDecorator
 
+    from airflow_provider_claid.delivery.records.attempts import Attempt
+    from airflow_provider_claid.delivery.records.objects import Objects
+
 log = logging.getLogger(__name__)
 
 
@@ -115,22 +118,38 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
     def _refuse_after_batch(self, context: Context) -> None:
         from airflow_provider_claid.hooks.batch import has_begun
 
-        if self._begun is None or (place := self._records_uri()) is None:
+        if (found := self._marked_place(context)) is None:
             return
-        key = identity_of(context).key()
-        if has_begun(place, key, self._begun.attempt.generation, reuse=self.reuse):
+        objects, attempt = found
+        if has_begun(objects, identity_of(context).key(), attempt.generation, reuse=self.reuse):
             name = f"The value that {self.python_callable.__name__} returned"
             fix = "Both would be paid: let what a model writes come from a task before."
             fault = ClaidInputError(name, "one prompt", "the list that it returned in an earlier try", fix)
             fault.billed = "unknown"
             raise fault
 
+    def _marked_place(self, context: Context) -> tuple[Objects, Attempt] | None:
+        """Return where the records of a list would be, if this task has left a mark there, and the attempt."""
+        from airflow_provider_claid.hooks.batch import marked_below, records_place
+        from airflow_provider_claid.hooks.records import begin_batch, keeps_place, try_of
+
+        if (place := self._records_uri()) is not None:
+            return (records_place(place, None).objects, self._begun.attempt) if self._begun is not None else None
+        # One prompt has no records here, unless Airflow keeps them, which then knows of those of a list.
+        if try_of(context).number <= 1 or keeps_place(context) or (target := self._connected_target()) is None:
+            return None
+        objects = marked_below(target, identity_of(context).key())
+        return None if objects is None else (objects, begin_batch(context, objects, identity_of(context)))
+
     def _leave_mark(self, context: Context) -> None:
         """Leave the mark where a list would have left it, if it can be left."""
         from airflow_provider_claid.delivery.storage import open_folder
         from airflow_provider_claid.hooks.batch import records_place
-        from airflow_provider_claid.hooks.records import begin_batch
+        from airflow_provider_claid.hooks.records import begin_batch, keeps_place
 
+        if keeps_place(context):
+            # It would tell Airflow that one prompt's records are there too.
+            return
         with suppress(Exception):
             if target := self._connected_target():
                 open_folder(target)

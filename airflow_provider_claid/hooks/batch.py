@@ -7,7 +7,9 @@ import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidNotSentError, ClaidRecordsError
 from airflow_provider_claid.delivery.backoff import persistent
@@ -19,6 +21,7 @@ from airflow_provider_claid.delivery.batch.sinks import FIELD, open_sink
 from airflow_provider_claid.delivery.checks import Target, parse_target, split_file
 from airflow_provider_claid.delivery.names import disk_limit, room_in
 from airflow_provider_claid.delivery.prompts.source import Defaults, Source, prompt_file, source_of
+from airflow_provider_claid.delivery.records.marks import mark_name
 from airflow_provider_claid.delivery.records.objects import Objects, create_proven, open_objects, unreadable
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
@@ -101,10 +104,21 @@ def records_place(records: str | None, target: Target | None) -> RecordsPlace:
         raise ClaidNotSentError(f"The records of this batch cannot be kept now: {busy}") from busy
 
 
-def has_begun(records: str, key: str, generation: int, *, reuse: bool) -> bool:
-    """Tell whether the batch that this generation would go on with has begun in a folder of records. Blocks."""
+def marked_below(target: Target, key: str) -> Objects | None:
+    """Return the records below `save_to` in which an attempt has left its mark; None where none has. Blocks."""
+    below = replace(target, uri=target.uri + RECORDS_FOLDER)
+    if below.scheme == "file" and not Path(urlsplit(below.uri).path).is_dir():
+        return None
     try:
-        objects = records_place(records, None).objects
+        objects = open_objects(below)
+        return objects if persistent(partial(objects.get, mark_name(key, 1))) is not None else None
+    except StoreBusyError as busy:
+        raise ClaidNotSentError(f"The records of this task cannot be read now: {busy}", billed="unknown") from busy
+
+
+def has_begun(objects: Objects, key: str, generation: int, *, reuse: bool) -> bool:
+    """Tell whether the batch that this generation would go on with has begun in a place of records. Blocks."""
+    try:
         begun = _chosen(objects, key, generation) or _wanted(objects, key, generation, reuse=reuse)
         return objects.get(f"{begun}/head") is not None
     except StoreBusyError as busy:

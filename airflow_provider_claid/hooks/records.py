@@ -83,6 +83,11 @@ def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:
         return _mark(objects, identity, now, _state_store(context))
 
 
+def keeps_place(context: Any) -> bool:
+    """Tell whether Airflow keeps where the records of a task are: there, no mark means that nothing was paid."""
+    return _state_store(context) is not None
+
+
 def records_of(uri: str, identity: Identity, attempt: int) -> Records:
     """
     Open the records of a job in which the worker has left the mark of this attempt; for a trigger. Blocks.

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
-from airflow_provider_claid.api.errors import ClaidInputError
+from airflow_provider_claid.api.errors import ClaidInputError, ClaidRecordsError
 from airflow_provider_claid.delivery.backoff import persistent
 from airflow_provider_claid.delivery.batch.entries import Entry, Known, fingerprint_of, head, packed, unpacked
-from airflow_provider_claid.delivery.batch.numbered import AT_ONCE, numbered, read_on
+from airflow_provider_claid.delivery.batch.numbered import AT_ONCE, MissingError, numbered, read_on
 from airflow_provider_claid.delivery.records.objects import Objects, create_proven, unreadable
 from airflow_provider_claid.delivery.records.submission import Intent, Result, Submission
 
@@ -83,17 +83,18 @@ class Journal:
         """
         Begin the log, or read it on behalf of the items that are not `done`: those of which the manifest tells all.
 
-        Raises `ClaidInputError` if it is of a batch with other prompts.
+        Raises `ClaidInputError` if it is of a batch with other prompts, `ClaidRecordsError` if a part of it is gone.
         """
         reserve(self._objects, f"{self._key}/head", fingerprint, total)
         self._done = done
-        settled = self._settled()
-        if not settled.holds(done):
-            settled = _Settled()
+        written = self._settled()
+        settled = written if written.holds(done) else _Settled()
         self._last, self._items = settled.segment, settled.items
         with self._turn:
             for segment, entries in self._read_on(AT_ONCE):
                 self._take(segment, entries, unless=done)
+        if self._last < written.segment:
+            raise self._missing(self._last + 1)
 
     def known(self, item: int) -> list[Submission]:
         """Return the submissions of an item that is not forgotten, in order."""
@@ -190,8 +191,18 @@ class Journal:
 
     def _read_on(self, at_once: int) -> Iterator[tuple[int, list[Entry]]]:
         """Read the segments that follow, up to the first that is not there; each is to be taken in."""
-        for segment, raw in read_on(lambda number: self._objects.get(self._path(number)), self._last, at_once):
-            yield segment, list(unpacked(raw, self.where(numbered(segment))))
+        try:
+            for segment, raw in read_on(lambda number: self._objects.get(self._path(number)), self._last, at_once):
+                yield segment, list(unpacked(raw, self.where(numbered(segment))))
+        except MissingError as gap:
+            raise self._missing(gap.number) from gap
+
+    def _missing(self, segment: int) -> ClaidRecordsError:
+        message = (
+            f"The record {self.where(numbered(segment))} of a batch is gone, and later ones are or were there. Nothing "
+            "is sent, as it may stand for paid requests: restore it, or begin anew with another records_path"
+        )
+        return ClaidRecordsError(message, billed="unknown")
 
     def _existing(self, segment: int) -> bytes:
         raw = self._get(numbered(segment))

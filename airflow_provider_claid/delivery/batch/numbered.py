@@ -11,6 +11,14 @@ from airflow_provider_claid.delivery.backoff import persistent
 AT_ONCE = 16
 
 
+class MissingError(Exception):
+    """An object of this `number` is not there, and a later one is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def numbered(number: int) -> str:
     """Return the name of an object by its number, such that names sort as numbers do."""
     return f"{number:06d}"
@@ -20,16 +28,22 @@ def read_on(get: Callable[[int], bytes | None], last: int, at_once: int = AT_ONC
     """
     Yield the numbers behind `last`, up to the first that is not there, each with what `get` has for it. Blocks.
 
-    Raises `StoreBusyError` if the store stays busy.
+    Raises `StoreBusyError` if the store stays busy, `MissingError` for a gap before one of the next `at_once`.
     """
     with ThreadPoolExecutor(at_once) as threads:
         while True:
             numbers = range(last + 1, last + 1 + at_once)
-            for number, raw in zip(numbers, threads.map(partial(_read, get), numbers), strict=True):
+            found = list(zip(numbers, threads.map(partial(_read, get), numbers), strict=True))
+            end = max((number for number, raw in found if raw is not None), default=last)
+            for number, first in found[: end - last]:
+                # Both may have been written while they were read.
+                raw = _read(get, number) if first is None else first
                 if raw is None:
-                    return
-                last = number
+                    raise MissingError(number)
                 yield number, raw
+            if end < numbers[-1]:
+                return
+            last = end
 
 
 def _read(get: Callable[[int], bytes | None], number: int) -> bytes | None:

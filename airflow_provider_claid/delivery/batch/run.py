@@ -26,7 +26,7 @@ from airflow_provider_claid.delivery.batch.writer import Writer
 from airflow_provider_claid.delivery.checks import OnFiltered
 from airflow_provider_claid.delivery.job import ImageJob, deliver, order, require_readable
 from airflow_provider_claid.delivery.prompts.source import Item
-from airflow_provider_claid.delivery.records.submission import Submission
+from airflow_provider_claid.delivery.records.submission import Submission, note
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.storage import Folder
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
@@ -260,6 +260,9 @@ class _Run:
                     result = await deliver(job, paid, self._batch.folder)
                 line, error = line_of(item, result, known(item.index), self._batch.on_filtered)
             except ClaidError as fault:
+                # It may have struck before the records were asked.
+                for each in known(item.index):
+                    note(each)
                 bill.correct(fault)
                 line, error = line_without(item, known(item.index), fault), fault
             finally:

@@ -138,7 +138,11 @@ def _first(now: Try) -> Attempt:
 
 
 def _create(objects: Objects, key: str, attempt: Attempt) -> bool:
-    return persistent(partial(create_proven, objects, mark_name(key, attempt.number), packed(attempt.to_json())))
+    name, data = mark_name(key, attempt.number), packed(attempt.to_json())
+    if persistent(partial(create_proven, objects, name, data)):
+        return True
+    # A create that the store has carried out and answered badly is refused when it is tried again.
+    return persistent(partial(objects.get, name)) == data
 
 
 def _read(objects: Objects, key: str) -> list[Attempt]:

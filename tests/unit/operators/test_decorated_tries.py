@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.decorators.claid import ClaidImagesDecoratedOperator
 from airflow_provider_claid.delivery import sync
+from tests.unit.delivery.records.test_task_state import Store
 
 pytestmark = pytest.mark.usefixtures("claid_connection")
 
@@ -20,7 +21,7 @@ def tries(tmp_path):
     """Execute the tries of a task, each with what its function returns or raises; return the last one's end."""
     (tmp_path / "records").mkdir()
 
-    def run(*values, cleared=False, recorded=True, **more):
+    def run(*values, cleared=False, recorded=True, kept=None, **more):
         for number, value in enumerate(values, 1):
             sync.close()
 
@@ -37,7 +38,7 @@ def tries(tmp_path):
             ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=most, try_number=number)
             ti.stats_tags, ti.xcom_push = {}, lambda key, value: None
             try:
-                end = task.execute({"ti": ti, "task": SimpleNamespace(retries=2)})
+                end = task.execute({"ti": ti, "task": SimpleNamespace(retries=2), "task_state_store": kept})
             except Exception as fault:  # noqa: BLE001 - Airflow takes any
                 end = fault
         return end
@@ -60,6 +61,12 @@ def test_so_does_one_that_was_to_return_a_list(sandbox, tries, recorded):
     assert posts(sandbox) == 1
 
 
+@pytest.mark.parametrize("value", [PROMPT, [PROMPT]])
+def test_where_airflow_keeps_records_it_needs_to_leave_none(sandbox, tries, value):
+    assert not isinstance(tries(RuntimeError("no answer"), value, recorded=False, kept=Store()), Exception)
+    assert posts(sandbox) == 1
+
+
 def test_a_retry_with_a_list_takes_the_one_recorded_image(sandbox, tries):
     sandbox.fault("picture", "status", status=500, times=4)
     assert len(tries(PROMPT, [PROMPT, "a blue one"])) == 1
@@ -71,10 +78,16 @@ def test_a_person_who_clears_the_task_gets_the_list(sandbox, tries):
     assert posts(sandbox) == 3
 
 
+@pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("reuse", [True, False])
-def test_a_retry_with_one_prompt_after_a_list_is_refused(sandbox, tries, reuse):
+def test_a_retry_with_one_prompt_after_a_list_is_refused(sandbox, tries, reuse, recorded):
     sandbox.fault("picture", "status", status=500, times=4)
-    refused = tries([PROMPT], PROMPT, reuse=reuse)
+    refused = tries([PROMPT], PROMPT, reuse=reuse, recorded=recorded)
     assert isinstance(refused, exceptions.ClaidInputError)
     assert refused.billed == "unknown"
     assert posts(sandbox) == 1
+
+
+def test_a_person_who_clears_a_list_gets_one_prompt_anew(sandbox, tries):
+    assert len(tries([PROMPT], PROMPT, cleared=True, reuse=False, recorded=False)) == 1
+    assert posts(sandbox) == 2

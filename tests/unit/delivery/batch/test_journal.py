@@ -391,6 +391,46 @@ class TestSettled:
         assert sorted(opened(local).items()) == list(range(60))
 
 
+def test_a_segment_that_is_gone_is_not_taken_for_the_end(place):
+    """What later ones tell would be paid again."""
+    journal = opened(place)
+    for item in range(20):
+        journal.append(intent(item))
+    get = journal._objects.get
+    for gone in (1, 3, 17):
+        journal._objects.get = lambda name, gone=gone: None if name == f"key/{gone:06d}" else get(name)
+        with pytest.raises(ClaidRecordsError, match=f"key/{gone:06d} of a batch is gone"):
+            Journal(journal._objects, "key").open(PRINT, TOTAL, lambda item: False)
+
+
+def test_one_that_is_written_while_it_is_read_is_no_gap(local):
+    journal = opened(local)
+    for item in range(4):
+        journal.append(intent(item))
+    get, asked = journal._objects.get, []
+
+    def late(name):
+        asked.append(name)
+        return None if name == "key/000002" and asked.count(name) == 1 else get(name)
+
+    journal._objects.get = late
+    again = Journal(journal._objects, "key")
+    again.open(PRINT, TOTAL, lambda item: False)
+    assert again.items() == [0, 1, 2, 3]
+
+
+def test_a_log_that_is_shorter_than_what_was_settled_has_lost_its_end(place):
+    journal = opened(place, done=lambda item: True)
+    for item in range(4):
+        journal.append(intent(item))
+        journal.append(result(item))
+    journal.settle([0, 1, 2, 3])
+    get = journal._objects.get
+    journal._objects.get = lambda name: None if name > "key/000002" and name[4:].isdigit() else get(name)
+    with pytest.raises(ClaidRecordsError, match="key/000003 of a batch is gone"):
+        Journal(journal._objects, "key").open(PRINT, TOTAL, lambda item: False)
+
+
 def test_the_same_entries_give_the_same_answer_however_often_they_come():
     entries = [intent(), intent(token="late"), result(outcome="unknown"), result(), result(outcome="unknown")]
     once, twice = Known(), Known()

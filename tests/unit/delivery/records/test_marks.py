@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from airflow_provider_claid.api.errors import ClaidNotSentError, ClaidRecordsError
 from airflow_provider_claid.delivery.checks import parse_target
+from airflow_provider_claid.delivery.records import objects as objects_module
 from airflow_provider_claid.delivery.records.attempts import UNKNOWN, Try
 from airflow_provider_claid.delivery.records.marks import (
     STATE_KEY,
@@ -20,6 +22,7 @@ from airflow_provider_claid.delivery.records.marks import (
 )
 from airflow_provider_claid.delivery.records.objects import open_objects
 from airflow_provider_claid.delivery.records.state import StateStore
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from tests.unit.delivery.records.test_task_state import Store
 
 KEY = "0123456789abcdef0123"
@@ -52,6 +55,22 @@ def test_a_first_try_leaves_its_mark_and_a_retry_finds_it(place, tmp_path):
     assert (retry.number, retry.generation) == (2, 0)
     cleared = begin(place, KEY, Try(3, 5, 3), unknown)
     assert (cleared.number, cleared.generation) == (3, 1)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_mark_that_a_store_has_written_and_answered_badly_is_this_attempts_own(place, monkeypatch, number):
+    for earlier in range(1, number):
+        begin(place, KEY, Try(earlier, 3, 3), unknown)
+    create = place.create
+
+    def answered_badly(name, data):
+        if create(name, data):
+            raise StoreBusyError("no answer came")
+        return False
+
+    monkeypatch.setattr(objects_module, "_proven", set())
+    monkeypatch.setattr(place, "create", answered_badly)
+    assert begin(place, KEY, Try(number, 3, 3), unknown).number == number
 
 
 def test_the_same_try_twice_has_two_marks_of_one_generation(place):
@@ -161,6 +180,7 @@ def test_a_mark_is_plain_json_of_a_schema(place, tmp_path):
     owner = begin(place, KEY, Try(1, 3, 3, None, 5), unknown).owner
     assert len(owner) == 20
     value = json.loads((tmp_path / "records" / KEY / "1.attempt").read_bytes())
+    assert re.fullmatch("[0-9a-f]{20}", value.pop("token"))
     assert value == {
         "schema": 1,
         "number": 1,

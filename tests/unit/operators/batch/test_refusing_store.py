@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_claid.delivery import looking, proof, storage_map
+from airflow_provider_claid.delivery.batch.manifest import Manifest
 from airflow_provider_claid.exceptions import ClaidConfigurationError
 from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator
 from tests.unit.operators.batch.conftest import prompts_of
@@ -85,6 +86,33 @@ def test_items_of_two_tasks_with_the_same_ids_keep_their_pictures(task, guard, p
     for uris, sha256 in first:
         key = uris[0].removeprefix("s3://pictures/")
         assert bucket.head_object(Bucket="pictures", Key=key)["Metadata"]["claidsha256"] == sha256
+
+
+def test_an_item_never_replaces_the_picture_of_another_one(task, sandbox, guard, places, bucket, tmp_path, monkeypatch):
+    """Its line is not written yet, and an id that is corrected then is that of its picture."""
+    key, add = f"{tmp_path.name}/b-1.png", Manifest.add
+
+    class Killed(BaseException):
+        pass
+
+    def die(manifest, line):
+        if line.outcome == "delivered":
+            raise Killed
+        add(manifest, line)
+
+    def rows(*ids):
+        return [{"prompt": f"picture {number}", "id": each} for number, each in enumerate(ids)]
+
+    sandbox.fault("generate", "status", status=422, match="picture 0")
+    with monkeypatch.context() as patched:
+        patched.setattr(Manifest, "add", die)
+        with pytest.raises(Killed):
+            task.run(rows("a", "b"), **places)
+    sandbox.clear_faults()
+    before = bucket.head_object(Bucket="pictures", Key=key)["ETag"]
+    assert task.run(rows("b", "c"), **places)["delivered"] == 2
+    assert bucket.head_object(Bucket="pictures", Key=key)["ETag"] == before
+    assert task.run(rows("b", "c"), **places)["delivered"] == 2
 
 
 def test_black_pictures_in_an_output_folder_are_filtered(storing):

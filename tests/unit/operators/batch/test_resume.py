@@ -21,6 +21,7 @@ from airflow_provider_claid.exceptions import (
     ClaidNotSentError,
     ClaidRecordsError,
 )
+from airflow_provider_claid.hooks.batch import Places
 from tests.unit.operators.batch.conftest import add_up, path_of, prompts_of, require_pictures
 
 KEY = Identity("shop", "monday", "batch").key()
@@ -81,6 +82,22 @@ def test_an_error_of_a_later_attempt_does_not_say_that_nothing_was_sent(task, pr
 def test_reuse_that_is_edited_between_two_tries_pays_nothing_anew(task, before):
     first = task.run(prompts_of(3), reuse=before)
     assert task.run(prompts_of(3), reuse=not before) == first
+    assert task.posts() == 3
+
+
+def test_nor_does_one_that_is_edited_between_the_tries_after_a_clearing(task, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    with monkeypatch.context() as patched:
+        refuse(patched, KEY)
+        task.fail(ClaidBatchUnfinishedError, prompts_of(3))
+    task.epoch = 1
+    with monkeypatch.context() as patched:
+        patched.setattr(Places, "opened", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            task.run(prompts_of(3))
+    assert task.run(prompts_of(3), reuse=False)["delivered"] == 3
     assert task.posts() == 3
 
 
@@ -384,6 +401,19 @@ def test_a_line_says_what_an_earlier_try_may_have_cost_whatever_ends_this_one(ta
     task.fail(ClaidBatchUnfinishedError, prompts_of(2), max_submissions=2)
     sandbox.fault("generate", "status", status=422, match="number 1")
     task.fail(ClaidBatchError, prompts_of(2), max_submissions=2)
+    line = task.manifest[1]
+    assert (line["outcome"], line["credits"]) == ("unknown", 1)
+    assert line["error"]["billed"] == "unknown"
+
+
+def test_so_does_one_whose_records_cannot_be_asked_this_time(task, sandbox, monkeypatch):
+    def busy(*_):
+        raise StoreBusyError("the disk is on fire")
+
+    lose(sandbox, match="number 1")
+    task.fail(ClaidBatchUnfinishedError, prompts_of(2), max_submissions=2)
+    monkeypatch.setattr(journal_module.Journal, "read", busy)
+    task.fail(ClaidNotSentError, prompts_of(2), max_submissions=2)
     line = task.manifest[1]
     assert (line["outcome"], line["credits"]) == ("unknown", 1)
     assert line["error"]["billed"] == "unknown"

@@ -204,9 +204,8 @@ class ClaidGenerateBatchOperator(ClaidGenerateOperator):
     ) -> ImageJob:
         identity, attempt = replace(begun[0], item=item.index), begun[1]
         name = check_name(item.id, "id") if item.id else identity.key()
-        if attempt.owner:
-            # Its own pictures an item may replace, those of another item never.
-            attempt = replace(attempt, owner=f"{attempt.owner}-{item.index}")
+        # Its own pictures an item may replace, those of another item never.
+        attempt = replace(attempt, owner=f"{attempt.owner}-{item.index}")
         # What `reuse` begins anew is the batch, whose key is written down: within it, what is recorded counts.
         order = replace(self._order_of(identity, attempt, item.request), reuse=True)
         is_new = not journal.known(item.index)

@@ -8,9 +8,8 @@ tell an automatic retry from a task that a person has cleared, which Airflow doe
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from airflow_provider_claid.delivery.records.submission import SCHEMA, require_schema
@@ -47,8 +46,7 @@ class Attempt:
 
     `generation` grows when a person clears the task, and stays for automatic retries. `refused`: it found no marks
     where some had to be, and sent nothing. `owner` is random, and one for all attempts of a task that find each
-    other's marks: two deployments may have tasks of the same names, and one bucket. `token` is random, and tells two
-    attempts apart of which Airflow says the same.
+    other's marks: two deployments may have tasks of the same names, and one bucket.
     """
 
     number: int = 1
@@ -56,7 +54,6 @@ class Attempt:
     told: Try = Try(1)
     refused: bool = False
     owner: str = ""
-    token: str = field(default_factory=lambda: uuid.uuid4().hex[:20], compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -67,7 +64,7 @@ class Attempt:
         """Read what `to_json` wrote; raises a kind of LookupError, TypeError or ValueError for anything else."""
         require_schema(value)
         number, generation, told = int(value["number"]), int(value["generation"]), Try(**value["told"])
-        return cls(number, generation, told, bool(value["refused"]), str(value["owner"]), str(value.get("token", "")))
+        return cls(number, generation, told, bool(value["refused"]), str(value["owner"]))
 
 
 UNKNOWN = "unknown"

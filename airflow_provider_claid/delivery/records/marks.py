@@ -138,7 +138,8 @@ def _first(now: Try) -> Attempt:
 
 
 def _create(objects: Objects, key: str, attempt: Attempt) -> bool:
-    name, data = mark_name(key, attempt.number), packed(attempt.to_json())
+    # The token tells it from the mark of another attempt of which Airflow says the same.
+    name, data = mark_name(key, attempt.number), packed(attempt.to_json() | {"token": uuid.uuid4().hex})
     if persistent(partial(create_proven, objects, name, data)):
         return True
     # A create that the store has carried out and answered badly is refused when it is tried again.

@@ -180,7 +180,7 @@ def test_a_mark_is_plain_json_of_a_schema(place, tmp_path):
     owner = begin(place, KEY, Try(1, 3, 3, None, 5), unknown).owner
     assert len(owner) == 20
     value = json.loads((tmp_path / "records" / KEY / "1.attempt").read_bytes())
-    assert re.fullmatch("[0-9a-f]{20}", value.pop("token"))
+    assert re.fullmatch("[0-9a-f]{32}", value.pop("token"))
     assert value == {
         "schema": 1,
         "number": 1,

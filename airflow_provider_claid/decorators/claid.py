@@ -72,6 +72,7 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
     def execute(self, context: Context) -> Any:
         """Call the function, and make its pictures."""
         context_merge(context, self.op_kwargs)
+        self._begun = None
         with self._working(context):
             # Before the function: a try in which it fails leaves its mark, or the next would take its records for lost.
             self._begin(context)
@@ -126,11 +127,17 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
             raise fault
 
     def _leave_mark(self, context: Context) -> None:
-        """Leave the mark where a list would have left it, if it can be left."""
+        """
+        Leave the mark where a list would have left it, if it can be left.
+
+        Where Airflow keeps what it was told, a try that told nothing needs none: one prompt is recorded elsewhere.
+        """
         from airflow_provider_claid.delivery.storage import open_folder
         from airflow_provider_claid.hooks.batch import records_place
-        from airflow_provider_claid.hooks.records import begin_batch
+        from airflow_provider_claid.hooks.records import begin_batch, keeps_state
 
+        if keeps_state(context):
+            return
         with suppress(Exception):
             if target := self._connected_target():
                 open_folder(target)

@@ -42,10 +42,20 @@ def records_uri(records_path: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Begun:
-    """An attempt that has left its mark, and the records of its job; `records` is None where nothing is recorded."""
+    """
+    An attempt that has left its mark, and the records of its job; `records` is None where nothing is recorded.
+
+    `paid` is what was recorded of the job's last wish when the attempt began.
+    """
 
     records: Records | None
     attempt: Attempt
+    paid: tuple[Submission, ...] = ()
+
+    def note(self) -> None:
+        """Let the open bill know of what was paid before, so that no error says that nothing was."""
+        for each in self.paid:
+            note(each)
 
 
 def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
@@ -143,16 +153,25 @@ def unknown_now(busy: StoreBusyError, billed: Billed = "unknown") -> ClaidNotSen
 
 def note_paid(records: Records) -> None:
     """Let the open bill know what is recorded of a job's last wish, so that no error says that nothing was paid."""
+    for each in _last_wish(records):
+        note(each)
+
+
+def _last_wish(records: Records) -> tuple[Submission, ...]:
     found = list(history(records))
-    for each in found:
-        if each.intent.first == found[-1].intent.first:
-            note(each)
+    return tuple(each for each in found if each.intent.first == found[-1].intent.first)
 
 
 def _known(begun: Begun) -> Begun:
     if begun.records is not None and begun.attempt.number > 1:
-        note_paid(begun.records)
+        begun = replace(begun, paid=_last_wish(begun.records))
+        begun.note()
     return begun
+
+
+def keeps_state(context: Any) -> bool:
+    """Tell whether Airflow keeps what an attempt of a task told it (3.3 and newer)."""
+    return _state_store(context) is not None
 
 
 def _state_store(context: Any) -> StateStore | None:

@@ -23,7 +23,7 @@ from airflow_provider_claid.delivery.records.marks import begin_in_state, requir
 from airflow_provider_claid.delivery.records.objects import FIELD, Objects, open_objects
 from airflow_provider_claid.delivery.records.state import StateStore, TaskStateRecords
 from airflow_provider_claid.delivery.records.store import ObjectRecords, Records, all_submissions, history
-from airflow_provider_claid.delivery.records.submission import Submission, note
+from airflow_provider_claid.delivery.records.submission import Submission, latest, note
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
 
@@ -81,9 +81,9 @@ def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
 def recorded_request(begun: Begun | None) -> GenerateRequest | None:
     """Return what earlier tries of this generation have recorded as asked for; None if they have recorded nothing."""
     found = list(history(begun.records)) if begun is not None and begun.records is not None else []
-    if begun is None or not found or max(each.generation for each in found) < begun.attempt.generation:
+    if begun is None or not found or latest(found).generation < begun.attempt.generation:
         return None
-    return found[-1].intent.request
+    return latest(found).intent.request
 
 
 def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:
@@ -159,7 +159,7 @@ def note_paid(records: Records) -> None:
 
 def _last_wish(records: Records) -> tuple[Submission, ...]:
     found = list(history(records))
-    return tuple(each for each in found if each.intent.first == found[-1].intent.first)
+    return tuple(each for each in found if each.intent.first == latest(found).intent.first)
 
 
 def _known(begun: Begun) -> Begun:

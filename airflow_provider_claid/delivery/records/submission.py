@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -207,6 +207,16 @@ class Submission:
             "message": result.message if result else "",
             "record": self.where,
         }
+
+
+def latest(history: Sequence[Submission]) -> Submission:
+    """
+    Return the submission of a task that was made, or taken, last, of those in order of their numbers.
+
+    Where a person has deleted a record, a later submission has its number: the order alone does not tell.
+    """
+    generation = max(each.generation for each in history)
+    return [each for each in history if each.generation == generation][-1]
 
 
 def note(submission: Submission) -> None:

@@ -152,6 +152,17 @@ class Ledger:
             return found.result.copies if found is not None and found.result is not None else {}
         return {}
 
+    async def keep(self, number: int, result: Result) -> bool:
+        """Write down how a submission ended that the store did not take before; return whether it has it now."""
+        with suppress(ClaidError):
+            found = await self._step(self.records.read, number)
+            if found is None or found.intent.token != result.token:
+                return False
+            if not found.delivered:
+                await self._step(self.records.finish, number, result)
+            return True
+        return False
+
     async def submit(self, send: Callable[[GenerateRequest, Door], Awaitable[Answer]], door: Door) -> Answer:
         """
         Claim, send through the door, and note what became of it; raises what `send` raises.

@@ -221,10 +221,16 @@ def latest(history: Sequence[Submission]) -> Submission:
 
 def note(submission: Submission) -> None:
     """Let the open bill know of what an earlier attempt paid, so that no error of this one says that nothing was."""
-    result = submission.result
-    request_id, images = (result.request_id, result.images) if result else (None, ())
-    receipt = f"Request {request_id} made {[image.uri for image in images]}." if images else ""
-    current_bill().found(submission.billed, receipt, request_id)
+    if submission.result:
+        note_result(submission.result)
+    else:
+        current_bill().found(submission.billed)
+
+
+def note_result(result: Result) -> None:
+    """Do so by what became of the request."""
+    receipt = f"Request {result.request_id} made {[image.uri for image in result.images]}." if result.images else ""
+    current_bill().found(result.billed, receipt, result.request_id)
 
 
 def fingerprint(request: GenerateRequest, conn_id: str, base_url: str) -> str:

@@ -82,7 +82,7 @@ async def pay(
             return _recorded(found.submission, found.times)
         if isinstance(found, Lost):
             note(found.submission)
-            if adopted := await _search(ledger, found, search):
+            if adopted := await _search_all(ledger, found, search):
                 return adopted
             if found.next is None:
                 raise _used_up(found, ledger)
@@ -126,7 +126,7 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
     lost = ledger.last
     if lost is None:
         raise error
-    if adopted := await _search(ledger, Lost(lost, own=True, next=None), search):
+    if adopted := await _search_all(ledger, Lost(lost, own=True, next=None), search):
         return adopted
     how = f"Its record is {lost.where}"
     if ledger.spare > 0:
@@ -134,6 +134,18 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
         raise ClaidLostAnswerError(message, billed=error.billed, status=error.status, request_id=error.request_id)
     error.message = f"{error.message} {how}: {_permission(lost, ledger)}"
     raise error
+
+
+async def _search_all(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | None:
+    """Look for the pictures of this submission, then for those of the same wish that were lost before."""
+    if adopted := await _search(ledger, lost, search):
+        return adopted
+    if not lost.own or search is None:
+        return None
+    for each in reversed(await _other_losses(ledger, lost.submission)):
+        if adopted := await _search(ledger, Lost(each, own=lost.own, next=None), search):
+            return adopted
+    return None
 
 
 async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | None:
@@ -153,19 +165,20 @@ async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | N
         log.warning("The output folder could not be searched: %s", fault)
         return None
     adopted = await ledger.adopt(lost.submission, uris)
-    earlier = await _earlier(ledger) if intent.number > 1 else []
+    unkept = ledger.unkept
     log.info("The answer was lost; its %d pictures were found in %s.", len(uris), intent.output)
-    times = 1 + sum(
-        each.state == "unknown" and each.number < intent.number and each.intent.first == intent.first
-        for each in earlier
-    )
-    return replace(_recorded(adopted, times), unkept=ledger.unkept)
+    times = 1 + len(await _other_losses(ledger, lost.submission))
+    return replace(_recorded(adopted, times), unkept=unkept)
 
 
-async def _earlier(ledger: Ledger) -> list[Submission]:
-    """Return what is recorded, to count by; nothing while the store fails: what was found is not to be lost by that."""
+async def _other_losses(ledger: Ledger, lost: Submission) -> list[Submission]:
+    """Return the other lost submissions of a wish; none while the store fails, which loses nothing that was found."""
     with suppress(ClaidError):
-        return await ledger.history()
+        return [
+            each
+            for each in await ledger.history()
+            if each.state == "unknown" and each.number != lost.number and each.intent.first == lost.intent.first
+        ]
     return []
 
 

@@ -387,7 +387,9 @@ def told():
 
 def paid_as_told(job, event, *, recorded=True):
     order = job.order()
-    return sync.run(payment.recorded(order.ledger(job.account, job.records) if recorded else None, event, order.request))
+    return sync.run(
+        payment.recorded(order.ledger(job.account, job.records) if recorded else None, event, order.request)
+    )
 
 
 def test_an_answer_that_came_by_an_event_alone_is_recorded_when_the_store_takes_it(job, told):

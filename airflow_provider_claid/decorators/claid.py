@@ -75,6 +75,7 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
     def execute(self, context: Context) -> Any:
         """Call the function, and make its pictures."""
         context_merge(context, self.op_kwargs)
+        self._begun = None
         with self._working(context):
             # Before the function: a try in which it fails leaves its mark, or the next would take its records for lost.
             self._begin(context)
@@ -131,24 +132,27 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
     def _marked_place(self, context: Context) -> tuple[Objects, Attempt] | None:
         """Return where the records of a list would be, if this task has left a mark there, and the attempt."""
         from airflow_provider_claid.hooks.batch import marked_below, records_place
-        from airflow_provider_claid.hooks.records import begin_batch, keeps_place, try_of
+        from airflow_provider_claid.hooks.records import begin_batch, keeps_state, try_of
 
         if (place := self._records_uri()) is not None:
             return (records_place(place, None).objects, self._begun.attempt) if self._begun is not None else None
         # One prompt has no records here, unless Airflow keeps them, which then knows of those of a list.
-        if try_of(context).number <= 1 or keeps_place(context) or (target := self._connected_target()) is None:
+        if try_of(context).number <= 1 or keeps_state(context) or (target := self._connected_target()) is None:
             return None
         objects = marked_below(target, identity_of(context).key())
         return None if objects is None else (objects, begin_batch(context, objects, identity_of(context)))
 
     def _leave_mark(self, context: Context) -> None:
-        """Leave the mark where a list would have left it, if it can be left."""
+        """
+        Leave the mark where a list would have left it, if it can be left.
+
+        Where Airflow keeps what it was told, a try that told nothing needs none: one prompt is recorded elsewhere.
+        """
         from airflow_provider_claid.delivery.storage import open_folder
         from airflow_provider_claid.hooks.batch import records_place
-        from airflow_provider_claid.hooks.records import begin_batch, keeps_place
+        from airflow_provider_claid.hooks.records import begin_batch, keeps_state
 
-        if keeps_place(context):
-            # It would tell Airflow that one prompt's records are there too.
+        if keeps_state(context):
             return
         with suppress(Exception):
             if target := self._connected_target():

@@ -98,10 +98,8 @@ async def prove(job: ImageJob) -> Folder | None:
 
 async def collect(job: ImageJob, event: Mapping[str, Any]) -> JobResult:
     """Bring the pictures that a trigger paid for, as its event says, to where they last; pays for nothing."""
-    folder = await opened(job)
-    if job.ledger is None:
-        raise ValueError("nothing is recorded without a ledger")
-    return await deliver(job, await recorded(job.ledger, event), folder)
+    paid = await recorded(job.ledger, event, job.request)
+    return await deliver(job, paid, await opened(job))
 
 
 async def order(job: ImageJob) -> Paid:
@@ -148,8 +146,13 @@ async def deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult
         )
         tasks = [_copy(job, paid, publisher, number, read_at) for number in range(1, came + 1)]
     pictures = tuple(await asyncio.gather(*tasks))
-    kept = job.ledger is not None and paid.unkept is None
+    kept = job.ledger is not None and await _is_kept(job.ledger, paid)
     return JobResult(result.request_id, came * CREDITS_PER_IMAGE, pictures, paid.times, paid.reused, kept)
+
+
+async def _is_kept(ledger: Ledger, paid: Paid) -> bool:
+    """Tell whether the answer is recorded; one that the store did not take is offered once more."""
+    return paid.unkept is None or (paid.number is not None and await ledger.keep(paid.number, paid.unkept))
 
 
 async def _picture_in_place(job: ImageJob, image: GeneratedImage, result: GenerateResult) -> Picture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -16,12 +17,13 @@ from airflow_provider_claid.api.errors import (
     ClaidRecordsError,
     ClaidUnknownOutcomeError,
 )
+from airflow_provider_claid.api.models import GenerateRequest
 from airflow_provider_claid.delivery import clock
 from airflow_provider_claid.delivery.account import Account
 from airflow_provider_claid.delivery.generate import LONGEST_PAUSE, GenerateResult, generate
 from airflow_provider_claid.delivery.records.decision import Lost, Use
 from airflow_provider_claid.delivery.records.ledger import IntentTakenError, Ledger
-from airflow_provider_claid.delivery.records.submission import Result, Submission, note
+from airflow_provider_claid.delivery.records.submission import Result, Submission, note, note_result
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.watching.watch import Watch
 
@@ -80,7 +82,7 @@ async def pay(
             return _recorded(found.submission, found.times)
         if isinstance(found, Lost):
             note(found.submission)
-            if adopted := await _search(ledger, found, search):
+            if adopted := await _search_all(ledger, found, search):
                 return adopted
             if found.next is None:
                 raise _used_up(found, ledger)
@@ -96,21 +98,27 @@ async def pay(
             return Paid(result, ledger.times, number=last.number if last else None, unkept=ledger.unkept)
 
 
-async def recorded(ledger: Ledger, event: Mapping[str, Any]) -> Paid:
+async def recorded(ledger: Ledger | None, event: Mapping[str, Any], request: GenerateRequest) -> Paid:
     """
     Return what a trigger paid for, from the record its event names, or from the event if that could not be written.
 
-    Never sends. Raises `ClaidNotSentError` while the store fails.
+    An answer that came by the event alone is all there is of it: it needs no record, and is written down now if that
+    can be done. Never sends. Raises `ClaidNotSentError` while the store fails.
     """
     number = event["number"]
+    if "answer" in event:
+        answer = Result.from_json(event["answer"])
+        note_result(answer)
+        kept = ledger is not None and await ledger.keep(number, answer)
+        told = GenerateResult(request.input, answer.images, answer.request_id, None, answer.at)
+        return Paid(told, event["times"], event["reused"], number, None if kept else answer)
+    if ledger is None:
+        raise ValueError("nothing is recorded without a ledger")
     found = next((each for each in await ledger.history() if each.intent.number == number), None)
-    unkept = Result.from_json(event["answer"]) if "answer" in event else None
-    if found is not None and unkept is not None:
-        found = replace(found, result=unkept)
     if found is None or not found.delivered:
         message = f"The record {ledger.records.where(number)} of what was paid is gone. Nothing was sent again"
         raise ClaidRecordsError(message)
-    return replace(_recorded(found, event["times"]), reused=event["reused"], unkept=unkept)
+    return replace(_recorded(found, event["times"]), reused=event["reused"])
 
 
 async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) -> Paid:
@@ -118,7 +126,7 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
     lost = ledger.last
     if lost is None:
         raise error
-    if adopted := await _search(ledger, Lost(lost, own=True, next=None), search):
+    if adopted := await _search_all(ledger, Lost(lost, own=True, next=None), search):
         return adopted
     how = f"Its record is {lost.where}"
     if ledger.spare > 0:
@@ -126,6 +134,18 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
         raise ClaidLostAnswerError(message, billed=error.billed, status=error.status, request_id=error.request_id)
     error.message = f"{error.message} {how}: {_permission(lost, ledger)}"
     raise error
+
+
+async def _search_all(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | None:
+    """Look for the pictures of this submission, then for those of the same wish that were lost before."""
+    if adopted := await _search(ledger, lost, search):
+        return adopted
+    if not lost.own or search is None:
+        return None
+    for each in reversed(await _other_losses(ledger, lost.submission)):
+        if adopted := await _search(ledger, Lost(each, own=lost.own, next=None), search):
+            return adopted
+    return None
 
 
 async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | None:
@@ -141,17 +161,25 @@ async def _search(ledger: Ledger, lost: Lost, search: Search | None) -> Paid | N
         uris = await _found(search, lost.submission)
         if uris is None:
             return None
-        adopted = await ledger.adopt(lost.submission, uris)
-        earlier = await ledger.history() if intent.number > 1 else []
     except ClaidError as fault:
         log.warning("The output folder could not be searched: %s", fault)
         return None
+    adopted = await ledger.adopt(lost.submission, uris)
+    unkept = ledger.unkept
     log.info("The answer was lost; its %d pictures were found in %s.", len(uris), intent.output)
-    times = 1 + sum(
-        each.state == "unknown" and each.number < intent.number and each.intent.first == intent.first
-        for each in earlier
-    )
-    return replace(_recorded(adopted, times), unkept=ledger.unkept)
+    times = 1 + len(await _other_losses(ledger, lost.submission))
+    return replace(_recorded(adopted, times), unkept=unkept)
+
+
+async def _other_losses(ledger: Ledger, lost: Submission) -> list[Submission]:
+    """Return the other lost submissions of a wish; none while the store fails, which loses nothing that was found."""
+    with suppress(ClaidError):
+        return [
+            each
+            for each in await ledger.history()
+            if each.state == "unknown" and each.number != lost.number and each.intent.first == lost.intent.first
+        ]
+    return []
 
 
 async def _found(search: Search, lost: Submission) -> list[str] | None:

@@ -80,7 +80,8 @@ def deliverable(result: JobResult, on_filtered: OnFiltered) -> list[str]:
         message = (
             f"{len(failed)} of {len(result.pictures)} pictures could not be delivered. {causes}. Delivered: {stored}"
         )
-        again = result.recorded and all(_is_there_yet(picture) for _, picture in failed)
+        # One that is lost for good does not keep a retry from those that can still be had.
+        again = result.recorded and any(_is_there_yet(picture) for _, picture in failed)
         kind = ClaidUndeliveredError if again else ClaidPictureError
         raise kind(message, billed="yes", request_id=result.request_id)
     if on_filtered == "fail" and any(picture.filtered for picture in result.pictures):

@@ -7,6 +7,7 @@ it is in the records.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ from airflow_provider_claid.delivery.store_errors import LOCAL_RIGHTS
 log = logging.getLogger(__name__)
 
 _CHECK_FILE = bytes(4096)
+
+_NOT_TO_BE_READ = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP}
+"""What stands under a name and is no picture of ours, or nothing: the next name is looked at."""
 
 
 class Folder(Protocol):
@@ -107,12 +111,14 @@ class LocalFolder(Provable):
         return Mark() if os.path.lexists(self._path / name) else None
 
     def read(self, name: str) -> bytes | None:
-        """Read a file."""
+        """Read a file; one that another user keeps for himself, a folder or a loop of links is none to be read."""
         with self._errors(name):
             try:
                 return (self._path / name).read_bytes()
-            except FileNotFoundError:
-                return None
+            except OSError as cause:
+                if cause.errno in _NOT_TO_BE_READ:
+                    return None
+                raise
 
     def _prove(self) -> bool:
         with self._errors(""):

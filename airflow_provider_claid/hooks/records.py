@@ -23,7 +23,7 @@ from airflow_provider_claid.delivery.records.marks import begin_in_state, requir
 from airflow_provider_claid.delivery.records.objects import FIELD, Objects, open_objects
 from airflow_provider_claid.delivery.records.state import StateStore, TaskStateRecords
 from airflow_provider_claid.delivery.records.store import ObjectRecords, Records, all_submissions, history
-from airflow_provider_claid.delivery.records.submission import Submission, note
+from airflow_provider_claid.delivery.records.submission import Submission, latest, note
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
 
@@ -42,10 +42,20 @@ def records_uri(records_path: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Begun:
-    """An attempt that has left its mark, and the records of its job; `records` is None where nothing is recorded."""
+    """
+    An attempt that has left its mark, and the records of its job; `records` is None where nothing is recorded.
+
+    `paid` is what was recorded of the job's last wish when the attempt began.
+    """
 
     records: Records | None
     attempt: Attempt
+    paid: tuple[Submission, ...] = ()
+
+    def note(self) -> None:
+        """Let the open bill know of what was paid before, so that no error says that nothing was."""
+        for each in self.paid:
+            note(each)
 
 
 def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
@@ -71,9 +81,9 @@ def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
 def recorded_request(begun: Begun | None) -> GenerateRequest | None:
     """Return what earlier tries of this generation have recorded as asked for; None if they have recorded nothing."""
     found = list(history(begun.records)) if begun is not None and begun.records is not None else []
-    if begun is None or not found or max(each.generation for each in found) < begun.attempt.generation:
+    if begun is None or not found or latest(found).generation < begun.attempt.generation:
         return None
-    return found[-1].intent.request
+    return latest(found).intent.request
 
 
 def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:
@@ -81,11 +91,6 @@ def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:
     now = try_of(context)
     with _told(now):
         return _mark(objects, identity, now, _state_store(context))
-
-
-def keeps_place(context: Any) -> bool:
-    """Tell whether Airflow keeps where the records of a task are: there, no mark means that nothing was paid."""
-    return _state_store(context) is not None
 
 
 def records_of(uri: str, identity: Identity, attempt: int) -> Records:
@@ -148,16 +153,25 @@ def unknown_now(busy: StoreBusyError, billed: Billed = "unknown") -> ClaidNotSen
 
 def note_paid(records: Records) -> None:
     """Let the open bill know what is recorded of a job's last wish, so that no error says that nothing was paid."""
+    for each in _last_wish(records):
+        note(each)
+
+
+def _last_wish(records: Records) -> tuple[Submission, ...]:
     found = list(history(records))
-    for each in found:
-        if each.intent.first == found[-1].intent.first:
-            note(each)
+    return tuple(each for each in found if each.intent.first == latest(found).intent.first)
 
 
 def _known(begun: Begun) -> Begun:
     if begun.records is not None and begun.attempt.number > 1:
-        note_paid(begun.records)
+        begun = replace(begun, paid=_last_wish(begun.records))
+        begun.note()
     return begun
+
+
+def keeps_state(context: Any) -> bool:
+    """Tell whether Airflow keeps what an attempt of a task told it (3.3 and newer)."""
+    return _state_store(context) is not None
 
 
 def _state_store(context: Any) -> StateStore | None:

@@ -173,6 +173,9 @@ class ClaidGenerateOperator(BaseOperator):
 
         try:
             with airflow_errors(tags_of(context)):
+                if self._begun is not None:
+                    # Each part of an attempt has a bill of its own.
+                    self._begun.note()
                 yield
         finally:
             drop_broken_label(self, context)
@@ -230,7 +233,7 @@ class ClaidGenerateOperator(BaseOperator):
         from airflow_provider_claid.hooks.records import begin
 
         settle(self)
-        place, self._begun = self._records_uri(), None
+        place = self._records_uri()
         if place is not None:
             self._begun = begin(context, place, identity_of(context))
 

@@ -106,7 +106,15 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
                 raise revived(event["error"])
             with note_paid(event):
                 order = _order_in(event)
-                account, records = order.keyless_account(), recorded_in(event["records_path"], order.identity)
+                account = order.keyless_account()
+                try:
+                    records = recorded_in(event["records_path"], order.identity)
+                except ClaidError as fault:
+                    if "answer" not in event:
+                        raise
+                    # It could not be recorded, and this event is all there is of it.
+                    log.warning("The pictures are delivered without their record: %s", fault)
+                    records = None
                 job = self._job_of(order, account, records, order.name, order.target)
                 return self._deliver(context, job, order, partial(collect, event=event))
 

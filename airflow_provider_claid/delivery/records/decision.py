@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_provider_claid.api.models import GenerateRequest
-from airflow_provider_claid.delivery.records.submission import Submission
+from airflow_provider_claid.delivery.records.submission import Submission, latest
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,13 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     for submission in history:
         if submission.state == "open":
             return Await(submission)
-    last, generation = history[-1].intent, max(submission.generation for submission in history)
+    begun, number = latest(history), history[-1].number + 1
+    last, generation = begun.intent, begun.generation
     if asked.generation < generation:
-        return Superseded(history[-1])
+        return Superseded(begun)
     same_generation, changed = asked.generation == generation, asked.fingerprint != last.fingerprint
     goes_on = same_generation or (asked.reuse and not changed)
-    first = last.first if goes_on else last.number + 1
+    first = last.first if goes_on else number
     overruled = same_generation and changed
     unknown = [submission for submission in history if submission.state == "unknown"]
     job = [submission for submission in history if submission.intent.first == first]
@@ -107,7 +108,7 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
         return Use(delivered[-1], paid, overruled)
     left = asked.max_submissions - len(unknown)
     wish = (last.request, last.fingerprint) if goes_on else (asked.request, asked.fingerprint)
-    send = Send(last.number + 1, first, *wish, left - 1, overruled, paid + 1)
+    send = Send(number, first, *wish, left - 1, overruled, paid + 1)
     own = [submission for submission in job if submission.state == "unknown"]
     if own or left <= 0:
         return Lost((own or unknown)[-1], bool(own), send if left > 0 else None)

@@ -21,7 +21,7 @@ from airflow_provider_claid.delivery.departure import Door
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records.decision import Asked, Await, Lost, Send, Superseded, Use, decide
 from airflow_provider_claid.delivery.records.store import Records, history
-from airflow_provider_claid.delivery.records.submission import Intent, Outcome, Result, Submission
+from airflow_provider_claid.delivery.records.submission import Intent, Outcome, Result, Submission, latest
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.delivery.threads import in_thread
 
@@ -136,7 +136,7 @@ class Ledger:
         except ClaidError:
             return False
         first = next((each.intent.first for each in found if each.number == number), None)
-        return first is not None and found[-1].intent.first > first
+        return first is not None and latest(found).intent.first != first
 
     async def note_copies(self, number: int, copies: Mapping[str, str]) -> None:
         """Add files to the copies of a submission: the SHA-256 by name. Raises `ClaidError`."""
@@ -151,6 +151,17 @@ class Ledger:
             found = await self._step(self.records.read, number)
             return found.result.copies if found is not None and found.result is not None else {}
         return {}
+
+    async def keep(self, number: int, result: Result) -> bool:
+        """Write down how a submission ended that the store did not take before; return whether it has it now."""
+        with suppress(ClaidError):
+            found = await self._step(self.records.read, number)
+            if found is None or found.intent.token != result.token:
+                return False
+            if not found.delivered:
+                await self._step(self.records.finish, number, result)
+            return True
+        return False
 
     async def submit(self, send: Callable[[GenerateRequest, Door], Awaitable[Answer]], door: Door) -> Answer:
         """

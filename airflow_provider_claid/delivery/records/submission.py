@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -209,12 +209,28 @@ class Submission:
         }
 
 
+def latest(history: Sequence[Submission]) -> Submission:
+    """
+    Return the submission of a task that was made, or taken, last, of those in order of their numbers.
+
+    Where a person has deleted a record, a later submission has its number: the order alone does not tell.
+    """
+    generation = max(each.generation for each in history)
+    return [each for each in history if each.generation == generation][-1]
+
+
 def note(submission: Submission) -> None:
     """Let the open bill know of what an earlier attempt paid, so that no error of this one says that nothing was."""
-    result = submission.result
-    request_id, images = (result.request_id, result.images) if result else (None, ())
-    receipt = f"Request {request_id} made {[image.uri for image in images]}." if images else ""
-    current_bill().found(submission.billed, receipt, request_id)
+    if submission.result:
+        note_result(submission.result)
+    else:
+        current_bill().found(submission.billed)
+
+
+def note_result(result: Result) -> None:
+    """Do so by what became of the request."""
+    receipt = f"Request {result.request_id} made {[image.uri for image in result.images]}." if result.images else ""
+    current_bill().found(result.billed, receipt, result.request_id)
 
 
 def fingerprint(request: GenerateRequest, conn_id: str, base_url: str) -> str:

@@ -18,13 +18,14 @@ from airflow_provider_claid.api.errors import (
     ClaidContentFilteredError,
     ClaidInputError,
     ClaidPictureError,
+    ClaidUndeliveredError,
     ClaidUnknownOutcomeError,
 )
 from airflow_provider_claid.delivery import job as job_module
 from airflow_provider_claid.delivery import pictures
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
-from airflow_provider_claid.delivery.job import ImageJob, deliverable
+from airflow_provider_claid.delivery.job import ImageJob, JobResult, Picture, deliverable
 from airflow_provider_claid.delivery.sync import run
 from airflow_provider_claid.exceptions import airflow_errors
 
@@ -312,3 +313,15 @@ def test_the_job_key_knows_dag_run_task_and_map_index_and_nothing_else():
     assert len(keys) == 4
     assert Identity("d", "r", "t").key() == Identity("d", "r", "t", -1).key()
     assert Identity("a", "b", "c").key() != Identity("ab", "", "c").key()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_picture_that_is_lost_for_good_keeps_no_retry_from_the_others(recorded):
+    lost = Picture(None, error="Claid gave no address for it", again=False)
+    later = Picture("https://pictures.test/2.png", error="the store is away")
+    there = Picture("s3://b/3.png")
+    kind = ClaidUndeliveredError if recorded else ClaidPictureError
+    for pictures_of, expected in (((lost, later, there), kind), ((lost, there), ClaidPictureError)):
+        with pytest.raises(expected) as caught:
+            deliverable(JobResult("r1", 3, pictures_of, recorded=recorded), "fail")
+        assert type(caught.value) is expected

@@ -191,6 +191,22 @@ def test_a_corrected_name_gets_the_pictures_too(shop):
     assert shop.credits() == 1
 
 
+@pytest.mark.parametrize(
+    "put", [Path.mkdir, lambda path: path.symlink_to(path.name), lambda path: path.symlink_to("nowhere")]
+)
+@pytest.mark.parametrize("dead", [False, True])
+def test_what_cannot_be_read_under_its_name_keeps_no_picture_back(sandbox, account, tmp_path, put, dead):
+    (tmp_path / "records").mkdir()
+    shop = Shop(sandbox, account, parse_target(f"file://{tmp_path}/images/", None), tmp_path / "records")
+    (tmp_path / "images").mkdir()
+    put(tmp_path / "images" / "sku-1.png")
+    uri, sha256 = shop.one(MONDAY)
+    if dead:
+        sandbox.fault("picture", "status", status=404, times=None)
+    assert shop.one(MONDAY) == (uri, sha256)
+    assert uri != f"file://{tmp_path}/images/sku-1.png"
+
+
 def test_objects_say_whose_they_are_and_no_more(bucket, guard, sandbox, account, tmp_path):
     shop = Shop(sandbox, account, parse_target(f"s3://pictures/{tmp_path.name}/", guard.conn_id), tmp_path)
     result = shop.run(MONDAY)

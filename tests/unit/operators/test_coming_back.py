@@ -12,6 +12,7 @@ from airflow_provider_claid import exceptions
 from airflow_provider_claid.delivery import sync
 from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
+from airflow_provider_claid.delivery.records import ledger
 from airflow_provider_claid.delivery.records.objects import LocalObjects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.order import Order
@@ -153,3 +154,36 @@ def test_a_folder_for_each_job_needs_records(sandbox, context):
     with pytest.raises(exceptions.ClaidInputError, match="own_folder: got True, without records"):
         each.execute(context | {"ti": SimpleNamespace(**vars(context["ti"]), try_number=1)})
     assert sandbox.report()["totals"]["posts"] == 0
+
+
+@pytest.mark.parametrize("method", ["get", "__init__"])
+def test_an_answer_that_the_records_did_not_take_is_delivered_while_they_still_fail(
+    paid, context, tmp_path, monkeypatch, method
+):
+    def busy(self, *given, **rules):
+        raise StoreBusyError("away")
+
+    monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
+    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalObjects, "put", busy)
+        event = paid()
+    assert event["answer"]["outcome"] == "done"
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalObjects, method, busy)
+        assert come_back(context, event) == [f"file://{tmp_path}/sku-1.png"]
+
+
+def test_it_is_recorded_before_its_place_is_asked(paid, context, tmp_path, monkeypatch):
+    def busy(self, *given, **rules):
+        raise StoreBusyError("away")
+
+    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalObjects, "put", busy)
+        event = paid()
+    event["order"]["target"]["uri"] = "file:///proc/x/"
+    with pytest.raises(exceptions.ClaidConfigurationError):
+        come_back(context, event)
+    (result,) = (tmp_path / "records").rglob("1.result")
+    assert json.loads(result.read_text())["outcome"] == "done"

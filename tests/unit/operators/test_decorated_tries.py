@@ -21,7 +21,7 @@ def tries(tmp_path):
     """Execute the tries of a task, each with what its function returns or raises; return the last one's end."""
     (tmp_path / "records").mkdir()
 
-    def run(*values, cleared=False, recorded=True, kept=None, **more):
+    def run(*values, cleared=False, recorded=True, store=None, last=None, **more):
         for number, value in enumerate(values, 1):
             sync.close()
 
@@ -34,11 +34,13 @@ def tries(tmp_path):
             task = ClaidImagesDecoratedOperator(
                 task_id="t", python_callable=function, save_to=f"file://{tmp_path}/images/", **where, **more
             )
+            for name, argument in (last or {}).items() if number == len(values) else ():
+                setattr(task, name, argument)
             most = 1 + number if cleared and number == len(values) else 2
             ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=most, try_number=number)
             ti.stats_tags, ti.xcom_push = {}, lambda key, value: None
             try:
-                end = task.execute({"ti": ti, "task": SimpleNamespace(retries=2), "task_state_store": kept})
+                end = task.execute({"ti": ti, "task": SimpleNamespace(retries=2), "task_state_store": store})
             except Exception as fault:  # noqa: BLE001 - Airflow takes any
                 end = fault
         return end
@@ -62,9 +64,29 @@ def test_so_does_one_that_was_to_return_a_list(sandbox, tries, recorded):
 
 
 @pytest.mark.parametrize("value", [PROMPT, [PROMPT]])
-def test_where_airflow_keeps_records_it_needs_to_leave_none(sandbox, tries, value):
-    assert not isinstance(tries(RuntimeError("no answer"), value, recorded=False, kept=Store()), Exception)
+def test_where_airflow_keeps_what_it_is_told_it_leaves_none(sandbox, tries, value):
+    end = tries(RuntimeError("no answer"), RuntimeError("no answer"), value, recorded=False, store=Store())
+    assert not isinstance(end, Exception)
     assert posts(sandbox) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "last"),
+    [
+        (5.5, {}),
+        ({"prompt": ""}, {}),
+        (PROMPT, {"claid_conn_id": "gone"}),
+        (PROMPT, {"filename": "a/b"}),
+        (PROMPT, {"save_to": "file:///proc/x/"}),
+    ],
+)
+def test_a_retry_that_cannot_begin_says_what_was_billed(sandbox, tries, value, last):
+    sandbox.fault("picture", "status", status=500, times=4)
+    refused = tries(PROMPT, value, last=last)
+    assert isinstance(refused, exceptions.ClaidInputError)
+    assert refused.billed == "yes"
+    assert refused.request_id is not None
+    assert "Nothing was sent" not in str(refused)
 
 
 def test_a_retry_with_a_list_takes_the_one_recorded_image(sandbox, tries):

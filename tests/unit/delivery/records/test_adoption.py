@@ -12,9 +12,11 @@ import pytest
 
 from airflow_provider_claid.api.errors import (
     ClaidLostAnswerError,
+    ClaidNotSentError,
     ClaidUnknownOutcomeError,
 )
 from airflow_provider_claid.delivery import payment
+from airflow_provider_claid.delivery.records.ledger import Ledger
 from airflow_provider_claid.delivery.records.store import history
 from tests.unit.delivery.records.conftest import IDENTITY, Job, lose
 
@@ -128,3 +130,45 @@ def test_pictures_of_a_record_that_was_deleted_are_not_adopted_from_the_folder_i
     with pytest.raises(ClaidUnknownOutcomeError):
         storing.pay("a blue bicycle", generation=1, output=storing.output, own_folder=True, reconcile_timeout=0)
     assert storing.states() == ["unknown"]
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_pictures_of_an_earlier_lost_answer_are_found_too(storing, sandbox, monkeypatch, spare):
+    terms = {"output": storing.output, "own_folder": True, "max_submissions": 2 + spare, "reconcile_timeout": 0}
+    lose(sandbox)
+    with monkeypatch.context() as patched:
+        patched.setattr(payment, "_search", nothing_found)
+        with pytest.raises(ClaidLostAnswerError):
+            storing.pay(**terms)
+        lose_unmade(sandbox)
+        with pytest.raises((ClaidLostAnswerError, ClaidUnknownOutcomeError)):
+            storing.pay(**terms)
+    while len(list(storing.out.glob("*/*.png"))) < 2:
+        time.sleep(0.01)
+    posts = storing.posts()
+    paid = storing.pay(**terms)
+    assert (paid.reused, paid.number, paid.times) == (True, 1, 2)
+    assert (storing.states(), storing.posts()) == (["adopted", "unknown"], posts)
+
+
+def test_pictures_that_were_found_are_used_though_the_records_fail_just_then(storing, sandbox, monkeypatch):
+    terms = {"output": storing.output, "own_folder": True, "max_submissions": 3}
+    lose_unmade(sandbox)
+    with pytest.raises(ClaidLostAnswerError):
+        storing.pay(**terms, reconcile_timeout=0)
+    lose(sandbox)
+    adopt = Ledger.adopt
+
+    async def adopt_and_fail(self, *given):
+        adopted = await adopt(self, *given)
+        monkeypatch.setattr(Ledger, "history", failing_history)
+        return adopted
+
+    monkeypatch.setattr(Ledger, "adopt", adopt_and_fail)
+    paid = storing.pay(**terms, reconcile_timeout=5)
+    assert (paid.reused, paid.number) == (True, 2)
+    assert storing.states() == ["unknown", "adopted"]
+
+
+async def failing_history(self):
+    raise ClaidNotSentError("The records of this task cannot be used now: away")

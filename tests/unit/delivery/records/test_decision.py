@@ -87,6 +87,17 @@ def taken(submission, generation):
         ([LOST, made(2, "done")], asks(), Use(made(2, "done"), 2)),
         ([made(1, "adopted"), made(2, "done")], asks(), Use(made(2, "done"), 2)),
         ([LOST, made(2, "unbilled")], asks(max_submissions=2), Lost(LOST, own=True, next=sends(3, times=2))),
+        # A person has deleted the record of number 1, and a later wish has taken its number.
+        (
+            [made(1, "done", "bbb", 2), made(2, "done", "aaa", 1, 2)],
+            asks("bbb", generation=2),
+            Use(made(1, "done", "bbb", 2), 1),
+        ),
+        (
+            [made(1, "done", "bbb", 2), made(2, "done", "aaa", 1, 2)],
+            asks("ccc", generation=3),
+            sends(3, first=3, prompt="ccc"),
+        ),
         ([taken(DONE, 2)], asks("bbb", generation=2), Use(taken(DONE, 2), 1, overruled=True)),
         ([taken(DONE, 2)], asks("bbb", generation=3), sends(2, first=2, prompt="bbb")),
         ([taken(DONE, 2)], asks(generation=1), Superseded(taken(DONE, 2))),

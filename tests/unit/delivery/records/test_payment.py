@@ -378,13 +378,43 @@ def test_a_result_that_cannot_be_written_is_handed_on(job, monkeypatch):
     assert (job.states(), job.posts()) == (["open"], 1)
 
 
-def test_an_answer_that_came_by_an_event_alone_does_not_count_as_recorded(job):
-    job.records.claim(job.intent())
+@pytest.fixture
+def told():
+    """An answer that came by an event alone, and the event."""
     image = GeneratedImage(tmp_url="https://pictures.test/1.png")
     answer = Result("another", "done", "yes", clock.now(), "r1", (image,))
-    event = {"number": 1, "times": 1, "reused": False, "answer": answer.to_json()}
-    paid = sync.run(payment.recorded(job.order().ledger(job.account, job.records), event))
-    assert (paid.result.images, paid.unkept) == ((image,), answer)
+    return answer, {"number": 1, "times": 1, "reused": False, "answer": answer.to_json()}
+
+
+def paid_as_told(job, event, *, recorded=True):
+    order = job.order()
+    return sync.run(
+        payment.recorded(order.ledger(job.account, job.records) if recorded else None, event, order.request)
+    )
+
+
+def test_an_answer_that_came_by_an_event_alone_is_recorded_when_the_store_takes_it(job, told):
+    answer, event = told
+    job.records.claim(job.intent())
+    paid = paid_as_told(job, event)
+    assert (paid.result.images, paid.unkept) == (answer.images, None)
+    assert job.states() == ["done"]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_it_needs_no_record(job, told, monkeypatch, recorded):
+    answer, event = told
+    job.records.claim(job.intent())
+    monkeypatch.setattr(LocalObjects, "get", failing)
+    paid = paid_as_told(job, event, recorded=recorded)
+    assert (paid.result.images, paid.unkept) == (answer.images, answer)
+
+
+def test_it_is_not_written_into_the_record_of_another_request(job, told):
+    answer, event = told
+    job.records.claim(job.intent(token="a later one"))
+    assert paid_as_told(job, event).unkept == answer
+    assert job.states() == ["open"]
 
 
 def test_a_claim_that_came_through_and_was_answered_badly_is_sent_once(job, monkeypatch):

@@ -128,11 +128,11 @@ async def _after_loss(ledger: Ledger, error: ClaidError, search: Search | None) 
         raise error
     if adopted := await _search_all(ledger, Lost(lost, own=True, next=None), search):
         return adopted
-    how = f"Its record is {lost.where}"
+    how = f"{error.message.rstrip('.')}. Its record is {lost.where}"
     if ledger.spare > 0:
-        message = f"{error.message} {how}; a retry may send {ledger.spare} more"
+        message = f"{how}; a retry may send {ledger.spare} more"
         raise ClaidLostAnswerError(message, billed=error.billed, status=error.status, request_id=error.request_id)
-    error.message = f"{error.message} {how}: {_permission(lost, ledger)}"
+    error.message = f"{how}: {_permission(lost, ledger)}"
     raise error
 
 

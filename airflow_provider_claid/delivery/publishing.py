@@ -75,8 +75,8 @@ class Publisher:
                 billed="yes",
             )
         log.warning(
-            "%s is a picture of another job or run, so this one is %s. Give each its own name: put {{ ds }}, and in "
-            "mapped tasks {{ ti.map_index }}, into filename or save_to.",
+            "%s is not known to be a picture of this task, so this one is %s. Give each its own name: put {{ ds }}, "
+            "and in mapped tasks {{ ti.map_index }}, into filename or save_to.",
             self._folder.uri(plain),
             self._folder.uri(unique),
         )

@@ -32,9 +32,10 @@ log = logging.getLogger(__name__)
 
 def records_uri(records_path: str | None) -> str | None:
     """Return the folder of records: the argument, else `[claid] records_path`, else None. Raises `ClaidInputError`."""
-    configured = conf.get("claid", FIELD, fallback="")
+    configured = conf.get("claid", FIELD, fallback="") or None
     for name, uri in ((FIELD, records_path), (f"[claid] {FIELD}", configured)):
-        if uri:
+        # An empty text is refused: it may be what a template came to, and retries would pay again.
+        if uri is not None:
             parse_target(uri, None, name)
             return uri
     return None

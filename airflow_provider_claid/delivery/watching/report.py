@@ -66,4 +66,5 @@ def _filtered(report: Report) -> ClaidContentFilteredError:
     black = sorted(report.black)
     good = [uri for uri in report.delivered if uri not in report.black]
     message = f"The content filter made {len(black)} pictures black: {black[:SHOWN]}. Delivered: {good[:SHOWN]}"
-    return ClaidContentFilteredError(message, billed="yes")
+    # Whose they are, and what they cost, is not known here.
+    return ClaidContentFilteredError(message, billed="unknown")

@@ -146,6 +146,10 @@ class TestVerdict:
         assert "9 delivered, 1 not started of 10 items for 3 credits" in str(error)
         assert "file:///m.jsonl" in str(error)
 
+    def test_of_what_is_unknown_the_credits_are_the_most(self):
+        error = judged(counts(3, delivered=2, unknown=1))
+        assert "2 delivered, 1 unknown of 3 items for up to 3 credits" in str(error)
+
     @pytest.mark.parametrize(("again", "kind"), [(False, ClaidBatchError), (True, ClaidBatchUnfinishedError)])
     def test_too_many_failures(self, again, kind):
         error = judged(counts(delivered=8, failed=1, unknown=1), again=again, failed=1)

@@ -1,4 +1,4 @@
-"""Hosts in FIPS mode have SHA-2 alone: there `hashlib.blake2b` and `hashlib.md5` raise (streamlit #15148, twine #706)."""
+"""Hosts in FIPS mode have SHA-2 alone: `hashlib.blake2b` and `md5` raise there (streamlit #15148, twine #706)."""
 
 from __future__ import annotations
 

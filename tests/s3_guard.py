@@ -11,8 +11,8 @@ class Guard:
     """
     Lets requests through to the store of the `bucket` fixture, unless told otherwise; `seen` are method and path.
 
-    `denies` gets a request (WSGI) and says whether it is answered by `denial`, a status and a code; `overlooks_conditions` is a server that does not
-    know If-None-Match.
+    `denies` gets a request (WSGI) and says whether it is answered by `denial`, a status and a code;
+    `overlooks_conditions` is a server that does not know If-None-Match.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""Wheels of Pillow before 11.3 decode no AVIF (Pillow #7983, Willow #172): what is paid for is delivered all the same."""
+"""Wheels of Pillow before 11.3 decode no AVIF (Pillow #7983, Willow #172): what is paid for is delivered anyway."""
 
 from __future__ import annotations
 

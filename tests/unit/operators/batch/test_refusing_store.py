@@ -68,10 +68,11 @@ def test_one_whose_credentials_expire_may_be_retried_with_new_ones(task, guard, 
     guard.denies = lambda request: task.posts() >= 5
     error = task.fail(ClaidBatchUnfinishedError, prompts_of(30), **places)
     assert not isinstance(error, AirflowFailException) and "have expired" in str(error)
-    assert error.billed == "yes" and 5 <= task.posts() <= 10
-    # Nor does one pay that is not accepted from the start, or wait.
+    paid = task.posts()
+    assert error.billed in {"yes", "unknown"} and 5 <= paid < 30
+    # One that is not accepted from the start pays nothing.
     task.fail(ClaidConfigurationError, prompts_of(30), **places)
-    assert task.posts() <= 10
+    assert task.posts() == paid
     guard.denies = lambda request: False
     configure()
     result = task.run(prompts_of(30), **places)

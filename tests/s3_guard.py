@@ -11,8 +11,8 @@ class Guard:
     """
     Lets requests through to the store of the `bucket` fixture, unless told otherwise; `seen` are method and path.
 
-    `denies` gets a request (WSGI) and says whether it is answered 403; `overlooks_conditions` is a server that does not
-    know If-None-Match.
+    `denies` gets a request (WSGI) and says whether it is answered by `denial`, a status and a code;
+    `overlooks_conditions` is a server that does not know If-None-Match.
     """
 
     def __init__(self):
@@ -21,6 +21,7 @@ class Guard:
         self._store = DomainDispatcherApplication(create_backend_app)
         self.seen = []
         self.denies = lambda request: False
+        self.denial = "403 Forbidden", "AccessDenied"
         self.overlooks_conditions = False
         self.url = ""
 
@@ -31,8 +32,9 @@ class Guard:
         if not self.denies(request):
             return self._store(request, start_response)
         request["wsgi.input"].read(int(request.get("CONTENT_LENGTH") or 0))
-        start_response("403 Forbidden", [("Content-Type", "application/xml")])
-        return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+        status, code = self.denial
+        start_response(status, [("Content-Type", "application/xml")])
+        return [f"<Error><Code>{code}</Code><Message>Access Denied</Message></Error>".encode()]
 
     def asked(self, method, part=""):
         """Count the requests of a method whose path has this part."""

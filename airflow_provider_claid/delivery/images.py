@@ -7,10 +7,13 @@ PNG, JPEG, WebP and AVIF. Pure functions; Pillow is used where it is installed a
 from __future__ import annotations
 
 import io
+import sys
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from airflow_provider_claid.delivery.structure import (
@@ -152,7 +155,7 @@ def decode(data: bytes) -> Header:
     """
     Decode every pixel with Pillow; return what it is.
 
-    Raises `BadPictureError` if a pixel cannot be decoded, `ImportError` without Pillow.
+    Raises `BadPictureError` if a pixel cannot be decoded, `ImportError` without Pillow, or without its decoder.
     """
     with _pillow(data) as image:
         image.load()
@@ -192,11 +195,31 @@ def _is_dark(image: Any) -> bool:
     return all(high <= BLACK_LEVEL for _, high in image.convert("RGB").getextrema())
 
 
+@cache
+def _has_decoder(kind: str) -> bool:
+    from PIL import Image, features
+
+    Image.init()
+    if kind not in Image.OPEN or kind not in {"AVIF", "WEBP"}:
+        return kind in Image.OPEN
+    with warnings.catch_warnings():
+        # An older one does not know of the feature, which a plugin can give it.
+        warnings.simplefilter("ignore")
+        return bool(features.check(kind.lower())) or "pillow_avif" in sys.modules
+
+
 @contextmanager
 def _pillow(data: bytes) -> Iterator[Any]:
-    """Open with Pillow, only as one of our four types; whatever its decoders raise is a `BadPictureError`."""
+    """
+    Open with Pillow, only as one of our four types; whatever its decoders raise is a `BadPictureError`.
+
+    Raises `ImportError` where this Pillow has none for the type: the wheels before 11.3 have none for AVIF.
+    """
     from PIL import Image
 
+    with suppress(BadPictureError):
+        if not _has_decoder(kind := sniff(data).format):
+            raise ImportError(f"the installed Pillow has no decoder for {kind}")
     try:
         whole = without_broken_extras(data) if data.startswith(_PNG) else data
         with Image.open(io.BytesIO(whole), formats=tuple(_MIMES)) as image:

@@ -68,5 +68,5 @@ def examine(data: bytes, image: GeneratedImage, look: Callable[..., Header] = ac
     header = look(data, width=image.width, height=image.height)
     filtered = is_black(data, header)
     if filtered is None:
-        log.warning("Whether this %s is the content filter's black picture needs Pillow: install it.", header.format)
+        log.warning("Whether this %s is the black picture needs a Pillow that decodes it: install one.", header.format)
     return Fetched(data, header, hashlib.sha256(data).hexdigest(), filtered)

@@ -121,6 +121,20 @@ def is_denied(error: BaseException) -> bool:
     return any(isinstance(link, PermissionError) or _status(link) == 403 for link in _chain(error))
 
 
+def is_unknown_caller(error: BaseException) -> bool:
+    """
+    Tell whether a store that did accept the credentials does not any more.
+
+    S3 answers a HEAD, which has no body to say so, with a bare 400.
+    """
+    return any(_names_unknown_caller(link) for link in _chain(error))
+
+
+def _names_unknown_caller(link: BaseException) -> bool:
+    names = {kind.__name__ for kind in type(link).__mro__}
+    return _code(link) in {"400", *_BAD_CREDENTIALS} or _status(link) == 401 or bool(names & _NO_CREDENTIALS)
+
+
 def none_if_denied(step: Callable[[], T]) -> T | None:
     """Do a step of reading; None where the store forbids it, which S3 also says of what is absent to some."""
     try:

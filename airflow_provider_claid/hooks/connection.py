@@ -48,7 +48,7 @@ def account_from(
         int(form.number("requests_per_minute", 120, 1, 1_000_000, whole=True)),
     )
     return Account(
-        name=form.text("account") or hashlib.blake2b(key.encode(), digest_size=16, person=b"claid-account").hexdigest(),
+        name=form.text("account") or hashlib.sha256(b"claid-account\0" + key.encode()).hexdigest()[:32],
         endpoint=Endpoint(key, form.base_url(), form.number("request_timeout", 180.0, 0.1, 3600)),
         pace=limits,
         pacing_dir=pacing_dir,

@@ -114,7 +114,7 @@ class ClaidGenerateOperator(BaseOperator):
         self.own_folder = own_folder
         self.reconcile_timeout = reconcile_timeout
         self._stop = Stop()
-        self._gaps: dict[str, str] = {}
+        self._gaps: dict[str, tuple[str, str]] = {}
         self._nothing: set[str] = set()
 
     def on_kill(self) -> None:
@@ -155,7 +155,7 @@ class ClaidGenerateOperator(BaseOperator):
         name = next((name for name in TEXTS if content is not None and content is getattr(self, name, None)), "")
         if name and isinstance(content, str):
             jinja_env = jinja_env or self.get_template_env()
-            gap = partial(self._gaps.update, {name: content})
+            gap = partial(self._note_gap, name, content)
             if is_native(jinja_env):
                 value = render_text(content, context, jinja_env, gap)
             else:
@@ -165,6 +165,9 @@ class ClaidGenerateOperator(BaseOperator):
         if name and value is None:
             self._nothing.add(name)
         return value
+
+    def _note_gap(self, name: str, template: str, value: Any) -> None:
+        self._gaps[name] = template, "None" if value is None else f"{value!r:.80} ({type(value).__name__})"
 
     @contextmanager
     def _working(self, context: Context) -> Iterator[None]:
@@ -256,11 +259,14 @@ class ClaidGenerateOperator(BaseOperator):
             raise no_records("own_folder", "True")
 
     def _check_rendered(self) -> None:
-        """Refuse a text in which a template gave None: "photo of a None bicycle" would be billed like any other."""
-        for name, template in self._gaps.items():
-            came = f"{template!r:.200}, of which an expression gives None"
+        """Refuse a text in which a template gave None or a list: "photo of a None bicycle" would be billed like any."""
+        for name, (template, value) in self._gaps.items():
+            came = f"{template!r:.200}, of which an expression gives {value}"
             fix = (
                 "Give a default, as in {{ params.x or 'red' }}. A task whose XCom is pulled must come before this one."
+                if value == "None"
+                else "Name one of its values, or put them together, as in {{ params.x | join(' and ') }}; "
+                "for a picture of each, map over them with expand."
             )
             raise ClaidInputError(name, came, "a template that has all its values", fix)
         places = {"save_to": self.save_to, "output_folder": self.output_folder}

@@ -68,7 +68,7 @@ def spare_folders(folder: Path) -> list[Path]:
 
 def file_name(account: str) -> str:
     """Return the name of an account's file; it holds a hash, never the account's name or key."""
-    return f"{hashlib.blake2b(account.encode(), digest_size=12, person=b'claid-pacing').hexdigest()}.v1.sqlite3"
+    return f"{hashlib.sha256(b'claid-pacing' + bytes(1) + account.encode()).hexdigest()[:24]}.v1.sqlite3"
 
 
 class SQLiteStore(ScheduleStore):
@@ -255,7 +255,7 @@ def host_of(folder: Path) -> str:
     except (OSError, StoreError):
         return ""
     which = f"{boot_id()} {found.st_dev} {found.st_ino}"
-    return hashlib.blake2b(which.encode(), digest_size=4, person=b"claid-host").hexdigest()
+    return hashlib.sha256(b"claid-host\0" + which.encode()).hexdigest()[:8]
 
 
 def boot_id() -> str:

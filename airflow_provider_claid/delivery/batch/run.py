@@ -13,7 +13,13 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_claid.api.bill import Bill, opened_bill
-from airflow_provider_claid.api.errors import Billed, ClaidBatchUnfinishedError, ClaidBudgetError, ClaidError
+from airflow_provider_claid.api.errors import (
+    Billed,
+    ClaidBatchUnfinishedError,
+    ClaidBudgetError,
+    ClaidConfigurationError,
+    ClaidError,
+)
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE
 from airflow_provider_claid.delivery.batch.crew import Crew
 from airflow_provider_claid.delivery.batch.endings import Counts
@@ -29,7 +35,7 @@ from airflow_provider_claid.delivery.prompts.source import Item
 from airflow_provider_claid.delivery.records.submission import Submission, note
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.storage import Folder
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.store_errors import StoreBusyError, is_unknown_caller
 from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.pacing.schedule import Pace
 
@@ -94,6 +100,10 @@ async def run(batch: Batch) -> Counts:
     except ClaidError as fault:
         # Whatever one item, or the store, said of itself: this is the end of all of them.
         fault.billed = work.billed
+        if isinstance(fault, ClaidConfigurationError) and is_unknown_caller(fault):
+            # They were good when the batch began. A retry looks them up anew, and asks the store before it pays.
+            message = f"{fault.message} They have expired, most likely: a retry goes on with new ones"
+            raise ClaidBatchUnfinishedError(message, billed=fault.billed) from fault
         raise
     return counts
 

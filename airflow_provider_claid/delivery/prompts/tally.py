@@ -83,4 +83,4 @@ def digest_of(given: str | None) -> int:
 
 
 def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=15).digest())
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:15])

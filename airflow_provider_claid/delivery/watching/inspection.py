@@ -75,7 +75,11 @@ def _full(promise: Promise, size: int, read: Read) -> bool:
     header = _checked(promise, data)
     if promise.sha256 is not None and not _is_promised(promise, data):
         raise BadPictureError("its SHA-256 is not the promised one")
-    decode(data)
+    try:
+        decode(data)
+    except ImportError as cause:
+        fix = "Install a Pillow that has one (for AVIF 11.3 or newer), or take verify='header'."
+        raise ClaidConfigurationError("verify", f"'full', and {cause}", "'exists' or 'header'", fix) from cause
     return _is_black(data, header, thorough=True)
 
 
@@ -150,7 +154,7 @@ def _part(start: int, end: int, size: int, read: Read) -> bytes:
 def _is_black(data: bytes, header: Header, *, thorough: bool = False) -> bool:
     black = is_black(data, header, thorough=thorough)
     if black is None:
-        log.warning("Whether this %s is the content filter's black picture needs Pillow: install it.", header.format)
+        log.warning("Whether this %s is the black picture needs a Pillow that decodes it: install one.", header.format)
     return bool(black)
 
 

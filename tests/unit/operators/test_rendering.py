@@ -208,6 +208,18 @@ def names_of_values():
     return found
 
 
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("value", [["red", "blue"], {"colour": "red"}, (), b"red"])
+def test_a_list_that_a_template_writes_into_a_text_is_refused(sandbox, native, value):
+    """What a task returned, pulled by a template (airflow #11983): "photo of ['red', 'blue']" would be billed."""
+    operator = rendered(native=native, prompt="photo of {{ params.x }} on white", values={"x": value})
+    with pytest.raises(ClaidInputError, match=r"prompt: got .* an expression gives .*expand"):
+        operator.execute(CONTEXT)
+    named = rendered(native=native, prompt="a {{ params.x | join(' and ') }} bicycle", values={"x": ["red", "blue"]})
+    named._check_rendered()
+    assert named.prompt == "a red and blue bicycle"
+
+
 @pytest.mark.parametrize("name", names_of_values(), ids=lambda value: type(value).__name__)
 def test_the_name_of_a_value_is_refused_where_the_value_was_meant(sandbox, claid_connection, tmp_path, name):
     with pytest.raises(ClaidInputError, match="prompt: got the name of a value"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_claid.delivery import looking, proof, storage_map
 from airflow_provider_claid.delivery.batch.manifest import Manifest
-from airflow_provider_claid.exceptions import ClaidConfigurationError
+from airflow_provider_claid.exceptions import ClaidBatchUnfinishedError, ClaidConfigurationError
 from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator
 from tests.unit.operators.batch.conftest import prompts_of
 
@@ -52,6 +53,27 @@ def test_a_store_that_says_no_in_the_midst_of_it_stops_it_and_loses_nothing(task
     assert error.billed == "yes"
     paid = task.posts()
     assert 5 <= paid <= 10
+    guard.denies = lambda request: False
+    configure()
+    result = task.run(prompts_of(30), **places)
+    assert (result["delivered"], result["credits"], task.posts()) == (30, 30, 30)
+
+
+@pytest.mark.parametrize("manifest", ["file", "bucket"])
+def test_one_whose_credentials_expire_may_be_retried_with_new_ones(task, guard, places, configure, manifest):
+    """Tokens of a role, of Vault or of Google last for an hour (airflow #62013, #16770), a batch may last for many."""
+    configure(requests_per_second=10, requests_per_minute=1_000)
+    if manifest == "bucket":
+        del places["manifest_path"]
+    guard.denial = "400 Bad Request", "ExpiredToken"
+    guard.denies = lambda request: task.posts() >= 5
+    error = task.fail(ClaidBatchUnfinishedError, prompts_of(30), **places)
+    assert not isinstance(error, AirflowFailException) and "have expired" in str(error)
+    paid = task.posts()
+    assert error.billed in {"yes", "unknown"} and 5 <= paid < 30
+    # One that is not accepted from the start pays nothing.
+    task.fail(ClaidConfigurationError, prompts_of(30), **places)
+    assert task.posts() == paid
     guard.denies = lambda request: False
     configure()
     result = task.run(prompts_of(30), **places)

@@ -190,6 +190,14 @@ def test_billed_pictures_are_had_under_corrected_ids(task, monkeypatch):
     require_pictures(task.manifest)
 
 
+def test_what_is_delivered_keeps_its_name_and_the_log_says_so(task, caplog):
+    task.run([{"prompt": "a red bicycle", "id": "a"}, {"prompt": "a teapot", "id": "b"}])
+    task.run([{"prompt": "a red bicycle", "id": "red-1"}, {"prompt": "a teapot", "id": "b"}])
+    assert "1 delivered items keep the names of the ids that they had, 'a' the first" in caplog.text
+    assert [line["id"] for line in task.manifest] == ["a", "b"]
+    assert task.posts() == 2
+
+
 @pytest.mark.parametrize("taken", ["one", "ONE"])
 def test_a_corrected_id_must_not_be_that_of_another_delivered_item(task, monkeypatch, taken):
     refuse(monkeypatch, "bad")

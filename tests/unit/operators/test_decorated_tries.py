@@ -8,12 +8,17 @@ import pytest
 
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.decorators.claid import ClaidImagesDecoratedOperator
-from airflow_provider_claid.delivery import sync
+from airflow_provider_claid.delivery import pictures, sync
 from tests.unit.delivery.records.test_task_state import Store
 
 pytestmark = pytest.mark.usefixtures("claid_connection")
 
 PROMPT = "a red bicycle"
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    monkeypatch.setattr(pictures, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture

@@ -8,12 +8,17 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_claid import exceptions
-from airflow_provider_claid.delivery import proof, sync
+from airflow_provider_claid.delivery import pictures, proof, sync
 from airflow_provider_claid.delivery.records import objects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
 
 pytestmark = pytest.mark.usefixtures("claid_connection")
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    monkeypatch.setattr(pictures, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture

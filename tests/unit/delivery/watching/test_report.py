@@ -52,7 +52,8 @@ def test_it_is_handed_on_as_soon_as_as_many_are_there_as_were_expected(found, po
 def test_black_pictures_fail_at_once_or_where_nothing_else_is_left(found, policy):
     with pytest.raises(ClaidContentFilteredError) as caught:
         handed_on(found, policy)
-    assert caught.value.billed == "yes"
+    # Anybody may have put them there.
+    assert caught.value.billed == "unknown"
     assert not caught.value.retryable
     assert all(uri in str(caught.value) for uri in found.delivered)
 

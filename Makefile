@@ -10,6 +10,9 @@ OLDER := 2.11.2 3.1.8
 NEED_PROVIDERS := tests/unit/assets tests/unit/delivery/test_store_errors.py \
     tests/unit/operators/batch/test_batch_lineage.py
 
+# Processes that run the tests: more than cores, because many tests wait.
+WORKERS := 4
+
 # Seeds of the simulation.
 RUNS := 100000
 FIRST := 0
@@ -34,7 +37,7 @@ sandbox: $(VENV)/.demo
 	$(BIN)/python -m airflow_provider_claid.sandbox
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 simulate: $(VENV)/.dev
 	$(BIN)/python -m tests.simulation --runs $(RUNS) --first $(FIRST)

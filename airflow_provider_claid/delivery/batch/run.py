@@ -250,7 +250,10 @@ class _Run:
             return
         if not self._is_affordable(cost):
             spent, limit = self._batch.manifest.counts.credits + self._booked, self._batch.max_credits
-            message = f"max_credits: {spent} of the {limit} credits of this batch are spent, too many for {cost} more"
+            most = "up to " if self._batch.manifest.counts.is_at_most or self.billed == "unknown" else ""
+            message = (
+                f"max_credits: {most}{spent} of the {limit} credits of this batch are spent, too many for {cost} more"
+            )
             self._stop_for(ClaidBudgetError(f"{message}. Raise max_credits and clear the task to go on"))
             return
         bill = Bill()

@@ -24,6 +24,7 @@ from airflow_provider_claid.delivery.storage import LocalFolder
 from airflow_provider_claid.exceptions import (
     ClaidBatchError,
     ClaidBatchUnfinishedError,
+    ClaidBudgetError,
     ClaidCreditsError,
     ClaidError,
     ClaidInputError,
@@ -156,3 +157,20 @@ def test_deduplicate_cannot_be_switched_on_where_something_is_paid(task, monkeyp
             task.run(prompts)
     task.fail(ClaidInputError, prompts, deduplicate=True)
     assert task.run(prompts)["delivered"] == task.credits() == 2
+
+
+def test_what_may_not_have_been_billed_is_never_told_as_spent(task, sandbox, caplog):
+    caplog.set_level("INFO")
+    sandbox.fault("generate", "reset", when="before_billing", times=1)
+    task.fail(ClaidBatchUnfinishedError, prompts_of(1), max_submissions=2)
+    task.run(prompts_of(1), max_submissions=2)
+    task.run(prompts_of(1), max_submissions=2)
+    assert (task.result["credits"], task.credits()) == (2, 1)
+    told = [record.getMessage() for record in caplog.records if "1 delivered of 1 items" in record.getMessage()]
+    assert len(told) == 2 and all("for up to 2 credits" in each for each in told)
+
+
+def test_what_may_not_have_been_billed_is_not_told_as_spent_of_max_credits(task, sandbox):
+    sandbox.fault("generate", "reset", when="before_billing", times=1)
+    error = task.fail(ClaidBudgetError, prompts_of(2), max_credits=1)
+    assert "up to 1 of the 1 credits" in str(error) and task.credits() == 0

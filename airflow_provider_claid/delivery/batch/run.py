@@ -126,7 +126,7 @@ class _Run:
         self._copying = asyncio.Semaphore(COPIES)
         self._under_way: dict[int, Item] = {}
         self._unkept: dict[int, Ledger] = {}
-        """Of the items whose answer the records did not take: only their lines and this process know it."""
+        """Of the items whose end the records did not take: only their lines and this process know it."""
         self._interruption: BaseException | None = None
         self._killed_at = math.inf
         # Of each item, what is recorded beyond its line in the manifest.
@@ -171,7 +171,7 @@ class _Run:
             self._conclude(item)
         if batch.killed.asked:
             # There may be no time for all that was not begun.
-            with suppress(StoreBusyError):
+            with suppress(StoreBusyError, ClaidConfigurationError):
                 await self._writer.write()
         if not batch.manifest.counts.is_final:
             async for item in _chunks(batch.items):
@@ -209,7 +209,8 @@ class _Run:
     def _conclude(self, item: Item) -> None:
         """Say how an item stands whose job did not come to its end, unless its line says that already."""
         manifest, first = self._batch.manifest, self._batch.duplicates.get(item.index)
-        if manifest.is_final(item.index) or item.index in self._unkept:
+        is_told = item.index in self._unkept and item.index not in self._under_way
+        if is_told or manifest.is_final(item.index):
             return
         if first is not None and (line := manifest.line(first)):
             self._writer.add(replace(line, index=item.index, id=item.id, credits=0, submissions=0, duplicate_of=first))
@@ -302,8 +303,10 @@ class _Run:
             finally:
                 self._booked -= cost + self._recorded.pop(item.index, 0)
                 self._batch.report(bill)
-        if job.ledger is not None and job.ledger.unkept is not None and line.images and line.outcome not in FINAL:
-            self._unkept[item.index] = job.ledger
+                if job.ledger is not None and job.ledger.unkept is not None and job.ledger.unkept.outcome != "unknown":
+                    self._unkept[item.index] = job.ledger
+        if line.outcome in FINAL:
+            self._unkept.pop(item.index, None)
         self._writer.add(self._with_addresses(line))
         del self._under_way[item.index]
         self.again = self.again or (error is not None and error.retryable)

@@ -221,6 +221,30 @@ def test_what_the_records_did_not_take_is_offered_again_at_the_end(task, sandbox
     assert (result["delivered"], result["credits"], task.credits()) == (8, 8, 8)
 
 
+def test_so_is_what_came_after_an_orderly_stop(task, sandbox, volume, monkeypatch):
+    monkeypatch.setattr(ledger, "SPARE", 1.0)
+    sandbox.change(latency=1.5)
+    thread = away_during(task, volume, 6)
+    attempt = task.attempt(prompts_of(8))
+
+    def stop():
+        while task.posts() < 6:
+            time.sleep(0.01)
+        task.operator.on_kill()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    with pytest.raises(ClaidError):
+        attempt()
+    thread.join()
+    stopping.join()
+    paid = task.credits()
+    assert paid >= 6
+    sandbox.change(latency=0)
+    result = task.run(prompts_of(8))
+    assert (result["delivered"], result["credits"], task.credits()) == (8, 8, 8)
+
+
 def test_what_may_not_have_been_billed_is_never_told_as_spent(task, sandbox, caplog):
     caplog.set_level("INFO")
     sandbox.fault("generate", "reset", when="before_billing", times=1)

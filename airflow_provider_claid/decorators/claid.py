@@ -124,7 +124,10 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
         objects, attempt = found
         if has_begun(objects, identity_of(context).key(), attempt.generation, reuse=self.reuse):
             name = f"The value that {self.python_callable.__name__} returned"
-            fix = "Both would be paid: let what a model writes come from a task before."
+            fix = (
+                "Both would be paid: let what a model writes come from a task before; or, if paying for the prompt is "
+                "right, set reuse=False and clear the task."
+            )
             fault = ClaidInputError(name, "one prompt", "the list that it returned in an earlier try", fix)
             fault.billed = "unknown"
             raise fault

@@ -130,6 +130,15 @@ def is_unknown_caller(error: BaseException) -> bool:
     return any(_names_unknown_caller(link) for link in _chain(error))
 
 
+def may_be_back(error: BaseException) -> bool:
+    """
+    Tell whether a place that was good may be so again in a moment, a mount that is gone say.
+
+    Credentials that are not accepted any more stay so: this process has no others.
+    """
+    return isinstance(error, ClaidConfigurationError) and not is_unknown_caller(error)
+
+
 def _names_unknown_caller(link: BaseException) -> bool:
     names = {kind.__name__ for kind in type(link).__mro__}
     return _code(link) in {"400", *_BAD_CREDENTIALS} or _status(link) == 401 or bool(names & _NO_CREDENTIALS)

@@ -81,8 +81,13 @@ def begin(context: Any, uri: str | None, identity: Identity) -> Begun:
 
 def recorded_request(begun: Begun | None) -> GenerateRequest | None:
     """Return what earlier tries of this generation have recorded as asked for; None if they have recorded nothing."""
-    found = list(history(begun.records)) if begun is not None and begun.records is not None else []
-    if begun is None or not found or latest(found).generation < begun.attempt.generation:
+    if begun is None or begun.records is None:
+        return None
+    try:
+        found = list(history(begun.records))
+    except StoreBusyError as busy:
+        raise unknown_now(busy) from busy
+    if not found or latest(found).generation < begun.attempt.generation:
         return None
     return latest(found).intent.request
 

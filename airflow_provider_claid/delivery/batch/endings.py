@@ -75,6 +75,7 @@ class Mark:
     outcome: Ending
     credits: int
     at: float
+    submissions: int = 0
 
     @classmethod
     def read(cls, raw: bytes) -> Mark:
@@ -83,7 +84,8 @@ class Mark:
         if value["outcome"] not in ENDINGS:
             raise ValueError(f"outcome {value['outcome']!r}")
         at = datetime.fromisoformat(value["at"]).timestamp()
-        return cls(str(value["batch"]), int(value["index"]), value["outcome"], int(value["credits"]), at)
+        most, times = int(value["credits"]), int(value["submissions"])
+        return cls(str(value["batch"]), int(value["index"]), value["outcome"], most, at, times)
 
 
 def told(error: ClaidError) -> dict[str, str]:
@@ -98,6 +100,13 @@ class Counts:
     total: int
     endings: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENDINGS, 0))
     credits: int = 0
+    doubtful: int = 0
+    """Items that were sent more than once, because nobody knows whether an earlier time was billed."""
+
+    @property
+    def is_at_most(self) -> bool:
+        """Whether it may have cost less than `credits`."""
+        return bool(self.endings["unknown"] or self.doubtful)
 
     @property
     def done(self) -> int:

@@ -41,12 +41,13 @@ class _Settled:
     """
     That the segments up to `segment` tell of nothing but items of which the manifest tells all that will be asked.
 
-    Those are the items below `items`, without `rest`.
+    Those are the items below `items`, without `rest`. `last` is the last segment that there was.
     """
 
     segment: int = 0
     items: int = 0
     rest: list[int] = field(default_factory=list)
+    last: int = 0
 
     def holds(self, done: Callable[[int], bool]) -> bool:
         """Tell whether the manifest is still as it was, or knows more: it may have been deleted, or another's."""
@@ -93,7 +94,8 @@ class Journal:
         with self._turn:
             for segment, entries in self._read_on(AT_ONCE):
                 self._take(segment, entries, unless=done)
-        if self._last < written.segment:
+        if self._last < max(written.segment, written.last):
+            # Its end is gone, or so many that those behind them were not found.
             raise self._missing(self._last + 1)
 
     def known(self, item: int) -> list[Submission]:
@@ -144,14 +146,16 @@ class Journal:
             for item in items:
                 self._known.forget(item)
             oldest = self._known.oldest()
-            segment, below = self._last if oldest is None else oldest - 1, self._items
-        settled = _Settled(segment, below, [item for item in range(below) if not self._done(item)])
+            last, below = self._last, self._items
+        segment = last if oldest is None else oldest - 1
+        settled = _Settled(segment, below, [item for item in range(below) if not self._done(item)], last)
         self._objects.put(f"{self._key}/settled", json.dumps(asdict(settled)).encode())
 
     def _settled(self) -> _Settled:
         try:
             value = json.loads(self._get("settled") or b"{}")
-            return _Settled(int(value["segment"]), int(value["items"]), [int(item) for item in value["rest"]])
+            rest = [int(item) for item in value["rest"]]
+            return _Settled(int(value["segment"]), int(value["items"]), rest, int(value.get("last", 0)))
         except (LookupError, TypeError, ValueError):
             return _Settled()
 

@@ -43,6 +43,7 @@ class Manifest:
         self._batch = batch
         self._endings = bytearray([NONE]) * total
         self._credits = array("q", bytes(8 * total))
+        self._doubtful = bytearray(total)
         self._places = array("q", bytes(8 * total))
         self._moments = array("d", bytes(8 * total))
         self._spool: IO[bytes] = tempfile.TemporaryFile(prefix="claid-manifest-")  # noqa: SIM115 - closed by `close`
@@ -134,7 +135,8 @@ class Manifest:
         line = replace(line, at=at)
         raw = line.packed(self._batch)
         with self._adding:
-            self._keep(Mark(self._batch, line.index, line.outcome, line.credits, line.at.timestamp()), raw)
+            moment = line.at.timestamp()
+            self._keep(Mark(self._batch, line.index, line.outcome, line.credits, moment, line.submissions), raw)
             self._pending.append((line.index, raw))
 
     @property
@@ -214,8 +216,10 @@ class Manifest:
             counts.endings[old] -= 1
         counts.endings[mark.outcome] += 1
         counts.credits += mark.credits - self._credits[mark.index]
+        counts.doubtful += (mark.submissions > 1) - self._doubtful[mark.index]
         self._endings[mark.index] = ENDINGS.index(mark.outcome)
         self._credits[mark.index] = mark.credits
+        self._doubtful[mark.index] = mark.submissions > 1
         self._moments[mark.index] = mark.at
         self._places[mark.index] = self._spool.seek(0, 2)
         self._spool.write(raw)

@@ -135,6 +135,5 @@ def verdict(
 def describe(counts: Counts) -> str:
     """Say in words how many items ended how."""
     parts = (f"{count:,} {ending.replace('_', ' ')}" for ending, count in counts.endings.items() if count)
-    # Of an unknown one nobody knows whether it cost.
-    most = "up to " if counts.endings["unknown"] else ""
+    most = "up to " if counts.is_at_most else ""
     return f"{', '.join(parts) or 'nothing yet'} of {counts.total:,} items for {most}{counts.credits:,} credits"

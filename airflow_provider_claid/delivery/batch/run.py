@@ -22,7 +22,7 @@ from airflow_provider_claid.api.errors import (
 )
 from airflow_provider_claid.api.models import CREDITS_PER_IMAGE
 from airflow_provider_claid.delivery.batch.crew import Crew
-from airflow_provider_claid.delivery.batch.endings import Counts
+from airflow_provider_claid.delivery.batch.endings import FINAL, Counts, Line
 from airflow_provider_claid.delivery.batch.journal import Journal
 from airflow_provider_claid.delivery.batch.manifest import Manifest
 from airflow_provider_claid.delivery.batch.outcome import credits_of, line_of, line_without
@@ -32,6 +32,7 @@ from airflow_provider_claid.delivery.batch.writer import Writer
 from airflow_provider_claid.delivery.checks import OnFiltered
 from airflow_provider_claid.delivery.job import ImageJob, deliver, order, require_readable
 from airflow_provider_claid.delivery.prompts.source import Item
+from airflow_provider_claid.delivery.records.ledger import Ledger
 from airflow_provider_claid.delivery.records.submission import Submission, note
 from airflow_provider_claid.delivery.stop import Stop
 from airflow_provider_claid.delivery.storage import Folder
@@ -124,6 +125,8 @@ class _Run:
         self._progress = Progress(time.monotonic(), batch.manifest.counts.done)
         self._copying = asyncio.Semaphore(COPIES)
         self._under_way: dict[int, Item] = {}
+        self._unkept: dict[int, Ledger] = {}
+        """Of the items whose end the records did not take: only their lines and this process know it."""
         self._interruption: BaseException | None = None
         self._killed_at = math.inf
         # Of each item, what is recorded beyond its line in the manifest.
@@ -168,12 +171,23 @@ class _Run:
             self._conclude(item)
         if batch.killed.asked:
             # There may be no time for all that was not begun.
-            with suppress(StoreBusyError):
+            with suppress(StoreBusyError, ClaidConfigurationError):
                 await self._writer.write()
         if not batch.manifest.counts.is_final:
             async for item in _chunks(batch.items):
                 self._conclude(item)
-        await self._writer.close(whole=not batch.killed.asked)
+        try:
+            await self._writer.close(whole=not batch.killed.asked)
+        finally:
+            await self._offer_again()
+
+    async def _offer_again(self) -> None:
+        """Offer the records once more what they did not take when it came: without it a retry cannot deliver it."""
+        for ledger in self._unkept.values():
+            last = ledger.last
+            if last is None or last.result is None or not await ledger.keep(last.number, last.result):
+                return
+            self.again = True
 
     @property
     def billed(self) -> Billed:
@@ -195,7 +209,8 @@ class _Run:
     def _conclude(self, item: Item) -> None:
         """Say how an item stands whose job did not come to its end, unless its line says that already."""
         manifest, first = self._batch.manifest, self._batch.duplicates.get(item.index)
-        if manifest.is_final(item.index):
+        is_told = item.index in self._unkept and item.index not in self._under_way
+        if is_told or manifest.is_final(item.index):
             return
         if first is not None and (line := manifest.line(first)):
             self._writer.add(replace(line, index=item.index, id=item.id, credits=0, submissions=0, duplicate_of=first))
@@ -203,7 +218,14 @@ class _Run:
         line = line_without(item, self._batch.journal.known(item.index), None)
         said = manifest.ending(item.index), manifest.credits(item.index)
         if said[0] is None or (line.outcome != "not_started" and (line.outcome, line.credits) != said):
-            self._writer.add(line)
+            self._writer.add(self._with_addresses(line))
+
+    def _with_addresses(self, line: Line) -> Line:
+        """Leave in a line what the one before knows of pictures: perhaps nothing else tells where they are."""
+        before = None if line.images else self._batch.manifest.line(line.index)
+        if before is None or not before.images:
+            return line
+        return replace(line, images=before.images, request_id=line.request_id or before.request_id)
 
     async def _begin_everything(self) -> None:
         """
@@ -250,7 +272,10 @@ class _Run:
             return
         if not self._is_affordable(cost):
             spent, limit = self._batch.manifest.counts.credits + self._booked, self._batch.max_credits
-            message = f"max_credits: {spent} of the {limit} credits of this batch are spent, too many for {cost} more"
+            most = "up to " if self._batch.manifest.counts.is_at_most or self.billed == "unknown" else ""
+            message = (
+                f"max_credits: {most}{spent} of the {limit} credits of this batch are spent, too many for {cost} more"
+            )
             self._stop_for(ClaidBudgetError(f"{message}. Raise max_credits and clear the task to go on"))
             return
         bill = Bill()
@@ -278,7 +303,11 @@ class _Run:
             finally:
                 self._booked -= cost + self._recorded.pop(item.index, 0)
                 self._batch.report(bill)
-        self._writer.add(line)
+                if job.ledger is not None and job.ledger.unkept is not None and job.ledger.unkept.outcome != "unknown":
+                    self._unkept[item.index] = job.ledger
+        if line.outcome in FINAL:
+            self._unkept.pop(item.index, None)
+        self._writer.add(self._with_addresses(line))
         del self._under_way[item.index]
         self.again = self.again or (error is not None and error.retryable)
         if self._is_held():

@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Callable
 
-from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError
+from airflow_provider_claid.api.errors import ClaidBatchUnfinishedError, ClaidConfigurationError
 from airflow_provider_claid.delivery.batch.endings import Line
 from airflow_provider_claid.delivery.batch.fence import ASK_EVERY
 from airflow_provider_claid.delivery.batch.journal import Journal
 from airflow_provider_claid.delivery.batch.manifest import Manifest
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.store_errors import StoreBusyError, may_be_back
 from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Writer:
         Write what is left; `whole`: and the manifest once more in order.
 
         Raises `ClaidBatchUnfinishedError` if the store fails for 20 s, or a later attempt has begun: nothing is lost,
-        the journal knows it all.
+        the journal knows it all. A place that is gone, or denied, may be back by then too.
         """
         if self._task:
             self._task.cancel()
@@ -71,6 +71,10 @@ class Writer:
                 if time.monotonic() > until:
                     message = f"The manifest {self._manifest.uri} cannot be written: {busy}. A retry writes it"
                     raise ClaidBatchUnfinishedError(message, billed="yes") from busy
+                await asyncio.sleep(PAUSE)
+            except ClaidConfigurationError as fault:
+                if time.monotonic() > until or not may_be_back(fault):
+                    raise
                 await asyncio.sleep(PAUSE)
             else:
                 return

@@ -21,8 +21,8 @@ from airflow_provider_claid.delivery.departure import Door
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records.decision import Asked, Await, Lost, Send, Superseded, Use, decide
 from airflow_provider_claid.delivery.records.store import Records, history
-from airflow_provider_claid.delivery.records.submission import Intent, Outcome, Result, Submission, latest
-from airflow_provider_claid.delivery.store_errors import StoreBusyError
+from airflow_provider_claid.delivery.records.submission import Intent, Outcome, Result, Submission, latest, receipt_of
+from airflow_provider_claid.delivery.store_errors import StoreBusyError, may_be_back
 from airflow_provider_claid.delivery.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -160,6 +160,7 @@ class Ledger:
                 return False
             if not found.delivered:
                 await self._step(self.records.finish, number, result)
+            self.unkept = None
             return True
         return False
 
@@ -215,8 +216,10 @@ class Ledger:
                 # A write that came late, of this attempt or of a slow one, must not replace what was found meanwhile.
                 await self._step(partial(finish, unless_ended=result.outcome == "unknown"))
             except ClaidError as fault:
-                if loop.time() > give_up or not fault.retryable:
-                    log.error("How submission %d ended is not recorded: %s", intent.number, fault.message)  # noqa: TRY400
+                # The place was good when the intent was written.
+                if loop.time() > give_up or not (fault.retryable or may_be_back(fault)):
+                    said = f"{fault.message.rstrip('.')}. {receipt_of(result)}".rstrip()
+                    log.error("How submission %d ended is not recorded: %s", intent.number, said)  # noqa: TRY400
                     return False
                 await asyncio.sleep(LOOK_EVERY)
             else:

@@ -229,8 +229,12 @@ def note(submission: Submission) -> None:
 
 def note_result(result: Result) -> None:
     """Do so by what became of the request."""
-    receipt = f"Request {result.request_id} made {[image.uri for image in result.images]}." if result.images else ""
-    current_bill().found(result.billed, receipt, result.request_id)
+    current_bill().found(result.billed, receipt_of(result), result.request_id)
+
+
+def receipt_of(result: Result) -> str:
+    """Say what was made and where it is; "" if that is not known."""
+    return f"Request {result.request_id} made {[image.uri for image in result.images]}." if result.images else ""
 
 
 def fingerprint(request: GenerateRequest, conn_id: str, base_url: str) -> str:

@@ -9,6 +9,8 @@ import pytest
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.decorators.claid import ClaidImagesDecoratedOperator
 from airflow_provider_claid.delivery import pictures, sync
+from airflow_provider_claid.delivery.records.objects import LocalObjects
+from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from tests.unit.delivery.records.test_task_state import Store
 
 pytestmark = pytest.mark.usefixtures("claid_connection")
@@ -111,7 +113,25 @@ def test_a_retry_with_one_prompt_after_a_list_is_refused(sandbox, tries, reuse, 
     sandbox.fault("picture", "status", status=500, times=4)
     refused = tries([PROMPT], PROMPT, reuse=reuse, recorded=recorded)
     assert isinstance(refused, exceptions.ClaidInputError)
-    assert refused.billed == "unknown"
+    assert refused.billed == "unknown" and "reuse=False" in str(refused)
+    assert posts(sandbox) == 1
+
+
+def test_a_list_whose_records_fail_just_then_says_what_was_billed(sandbox, tries, monkeypatch):
+    sandbox.fault("picture", "status", status=500, times=4)
+    asked, get = [], LocalObjects.get
+
+    def fails(objects, name):
+        asked.append(name)
+        if asked.count(name) == 3 and name.endswith("/1.intent"):
+            raise StoreBusyError("the records are away")
+        return get(objects, name)
+
+    tries(PROMPT)
+    monkeypatch.setattr(LocalObjects, "get", fails)
+    refused = tries(RuntimeError("not again"), [PROMPT, "a blue one"])
+    assert isinstance(refused, exceptions.ClaidNotSentError)
+    assert refused.billed != "no"
     assert posts(sandbox) == 1
 
 

@@ -403,6 +403,21 @@ def test_a_segment_that_is_gone_is_not_taken_for_the_end(place):
             Journal(journal._objects, "key").open(PRINT, TOTAL, lambda item: False)
 
 
+def test_a_gap_that_is_longer_than_what_is_read_at_once_is_found_by_what_was_settled(place):
+    """A rule of the bucket that deletes what is old, say; the first item is not done, so nothing counts as settled."""
+    journal = opened(place)
+    for item in range(40):
+        journal.append(intent(item))
+    journal.settle([1, 2])
+    assert json.loads(journal._objects.get("key/settled"))["segment"] == 0
+    get = journal._objects.get
+    for gone in (range(1, 31), range(3, 31), range(30, 41)):
+        names = {f"key/{number:06d}" for number in gone}
+        journal._objects.get = lambda name, names=names: None if name in names else get(name)
+        with pytest.raises(ClaidRecordsError, match=f"key/{gone[0]:06d} of a batch is gone"):
+            Journal(journal._objects, "key").open(PRINT, TOTAL, lambda item: item in {1, 2})
+
+
 def test_one_that_is_written_while_it_is_read_is_no_gap(local):
     journal = opened(local)
     for item in range(4):

@@ -7,7 +7,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_claid.delivery import looking, proof, storage_map
 from airflow_provider_claid.delivery.batch.manifest import Manifest
-from airflow_provider_claid.exceptions import ClaidBatchUnfinishedError, ClaidConfigurationError
+from airflow_provider_claid.delivery.records import ledger
+from airflow_provider_claid.exceptions import ClaidBatchError, ClaidBatchUnfinishedError, ClaidConfigurationError
 from airflow_provider_claid.operators.claid import ClaidGenerateBatchOperator
 from tests.unit.operators.batch.conftest import prompts_of
 
@@ -78,6 +79,31 @@ def test_one_whose_credentials_expire_may_be_retried_with_new_ones(task, guard, 
     configure()
     result = task.run(prompts_of(30), **places)
     assert (result["delivered"], result["credits"], task.posts()) == (30, 30, 30)
+
+
+def test_an_answer_that_no_place_takes_is_told_with_its_addresses(task, guard, places, configure, monkeypatch, caplog):
+    """Records are below `save_to` by default: what is under way when their credentials expire is recorded nowhere."""
+    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    monkeypatch.setattr(ledger, "SPARE", 1.0)
+    task.sandbox.change(latency=0.6)
+    configure(requests_per_second=10, requests_per_minute=1_000, request_timeout=2)
+    del places["records_path"]
+    guard.denial = "400 Bad Request", "ExpiredToken"
+    guard.denies = lambda request: task.posts() >= 8
+    task.fail(ClaidBatchUnfinishedError, prompts_of(12), **places)
+    paid = [line for line in task.manifest if line["credits"]]
+    assert len(paid) == task.credits() >= 8
+    said = " ".join(record.getMessage() for record in caplog.records if "is not recorded" in record.getMessage())
+    for line in paid:
+        assert line["error"] is None or "before an answer came" not in line["error"]["message"]
+    assert all(line["images"][0]["uri"] and line["request_id"] for line in paid)
+    assert sum(line["images"][0]["uri"] in said for line in paid) >= 5
+    guard.denies = lambda request: False
+    task.sandbox.change(latency=0)
+    task.fail(ClaidBatchError, prompts_of(12), **places)
+    # A retry cannot know the answers; their addresses stay in the manifest, for a person.
+    lost = [line for line in task.manifest if line["outcome"] == "unknown"]
+    assert lost and all(line["images"][0]["uri"] and line["request_id"] for line in lost)
 
 
 def test_one_refused_picture_does_not_stop_it(task, guard, places):

@@ -19,11 +19,13 @@ from airflow_provider_claid.delivery.batch.writer import Writer
 from airflow_provider_claid.delivery.checks import check_request
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.prompts.source import Source
+from airflow_provider_claid.delivery.records import ledger
 from airflow_provider_claid.delivery.records.submission import Intent
 from airflow_provider_claid.delivery.storage import LocalFolder
 from airflow_provider_claid.exceptions import (
     ClaidBatchError,
     ClaidBatchUnfinishedError,
+    ClaidBudgetError,
     ClaidCreditsError,
     ClaidError,
     ClaidInputError,
@@ -156,3 +158,105 @@ def test_deduplicate_cannot_be_switched_on_where_something_is_paid(task, monkeyp
             task.run(prompts)
     task.fail(ClaidInputError, prompts, deduplicate=True)
     assert task.run(prompts)["delivered"] == task.credits() == 2
+
+
+@pytest.fixture
+def volume(task, configure, tmp_path):
+    """A volume for pictures, records and manifest; calling it takes it away until what it returns is called."""
+    configure(request_timeout=2)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "mount").symlink_to(tmp_path / "disk")
+    task.folder = tmp_path / "mount" / "pictures"
+
+    def take_away():
+        (tmp_path / "disk").rename(tmp_path / "away")
+        return lambda: (tmp_path / "away").rename(tmp_path / "disk")
+
+    return take_away
+
+
+def away_during(task, volume, seconds):
+    """Take the volume away once six requests are under way, for so many seconds."""
+
+    def wait():
+        while task.posts() < 6:
+            time.sleep(0.01)
+        bring_back = volume()
+        time.sleep(seconds)
+        bring_back()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_answers_that_come_while_the_volume_is_away_for_a_moment_are_kept(task, sandbox, volume):
+    sandbox.change(latency=0.7)
+    thread = away_during(task, volume, 4)
+    with pytest.raises(ClaidError):
+        task.run(prompts_of(6) + ["one more"] * 40)
+    thread.join()
+    paid = task.credits()
+    assert paid >= 6
+    assert task.result["unknown"] == 0
+    sandbox.change(latency=0)
+    result = task.run(prompts_of(6) + ["one more"] * 40)
+    assert (result["delivered"], result["credits"], task.credits()) == (46, 46, 46)
+
+
+def test_what_the_records_did_not_take_is_offered_again_at_the_end(task, sandbox, volume, monkeypatch):
+    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    monkeypatch.setattr(ledger, "SPARE", 1.0)
+    sandbox.change(latency=0.7)
+    thread = away_during(task, volume, 8)
+    with pytest.raises(ClaidError):
+        task.run(prompts_of(8))
+    thread.join()
+    failed = [line for line in task.manifest if line["credits"]]
+    assert len(failed) == task.credits() >= 6
+    # Nor does a line forget where the pictures are.
+    assert all(line["images"][0]["uri"] and line["error"]["billed"] == "yes" for line in failed)
+    sandbox.change(latency=0)
+    result = task.run(prompts_of(8))
+    assert (result["delivered"], result["credits"], task.credits()) == (8, 8, 8)
+
+
+def test_so_is_what_came_after_an_orderly_stop(task, sandbox, volume, monkeypatch):
+    monkeypatch.setattr(ledger, "SPARE", 1.0)
+    sandbox.change(latency=1.5)
+    thread = away_during(task, volume, 6)
+    attempt = task.attempt(prompts_of(8))
+
+    def stop():
+        while task.posts() < 6:
+            time.sleep(0.01)
+        task.operator.on_kill()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    with pytest.raises(ClaidError):
+        attempt()
+    thread.join()
+    stopping.join()
+    paid = task.credits()
+    assert paid >= 6
+    sandbox.change(latency=0)
+    result = task.run(prompts_of(8))
+    assert (result["delivered"], result["credits"], task.credits()) == (8, 8, 8)
+
+
+def test_what_may_not_have_been_billed_is_never_told_as_spent(task, sandbox, caplog):
+    caplog.set_level("INFO")
+    sandbox.fault("generate", "reset", when="before_billing", times=1)
+    task.fail(ClaidBatchUnfinishedError, prompts_of(1), max_submissions=2)
+    task.run(prompts_of(1), max_submissions=2)
+    task.run(prompts_of(1), max_submissions=2)
+    assert (task.result["credits"], task.credits()) == (2, 1)
+    told = [record.getMessage() for record in caplog.records if "1 delivered of 1 items" in record.getMessage()]
+    assert len(told) == 2 and all("for up to 2 credits" in each for each in told)
+
+
+def test_what_may_not_have_been_billed_is_not_told_as_spent_of_max_credits(task, sandbox):
+    sandbox.fault("generate", "reset", when="before_billing", times=1)
+    error = task.fail(ClaidBudgetError, prompts_of(2), max_credits=1)
+    assert "up to 1 of the 1 credits" in str(error) and task.credits() == 0

@@ -191,6 +191,20 @@ def test_deleting_the_intent_permits_one_more(job, sandbox):
     assert job.posts() == 2
 
 
+def test_deleting_an_intent_hides_no_later_one(job, sandbox):
+    lose(sandbox)
+    with pytest.raises(ClaidLostAnswerError):
+        job.pay(max_submissions=2)
+    paid = job.pay(max_submissions=2)
+    (job.folder / "1.intent").unlink()
+    again = job.pay(generation=1, max_submissions=2)
+    assert (again.number, again.reused, again.result.images) == (2, True, paid.result.images)
+    other = job.pay("a blue boat", generation=2)
+    assert other.number == 3
+    assert job.pay("a blue boat", generation=2).result.images == other.result.images
+    assert job.posts() == 3
+
+
 def test_a_result_left_behind_counts_for_no_later_intent(job):
     job.pay()
     (job.folder / "1.intent").unlink()

@@ -73,6 +73,7 @@ class Ledger:
         self._next = Send(1, 1, asked.request, asked.fingerprint, asked.max_submissions - 1)
         self._begun: dict[int, float] = {}
         self._warned = False
+        self._copies: dict[int, dict[str, str]] = {}
         self.last: Submission | None = None
         """The submission that this attempt has made last, as it ended."""
         self.unkept: Result | None = None
@@ -140,6 +141,8 @@ class Ledger:
 
     async def note_copies(self, number: int, copies: Mapping[str, str]) -> None:
         """Add files to the copies of a submission: the SHA-256 by name. Raises `ClaidError`."""
+        # Kept here too: a result that is written down only later is to name them.
+        self._copies.setdefault(number, {}).update(copies)
         found = await self._step(self.records.read, number)
         if found is not None and found.result is not None:
             told = replace(found.result, copies={**found.result.copies, **copies})
@@ -159,7 +162,8 @@ class Ledger:
             if found is None or found.intent.token != result.token:
                 return False
             if not found.delivered:
-                await self._step(self.records.finish, number, result)
+                told = replace(result, copies={**result.copies, **self._copies.get(number, {})})
+                await self._step(self.records.finish, number, told)
             return True
         return False
 

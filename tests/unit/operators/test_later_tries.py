@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.delivery import proof, sync
-from airflow_provider_claid.delivery.records import objects
+from airflow_provider_claid.delivery.records import ledger, objects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
 
@@ -94,3 +94,28 @@ def test_one_that_finds_an_intent_alone_does_not_say_that_it_was_sent(execute, r
     error = execute(2)
     assert type(error) is exceptions.ClaidUnknownOutcomeError
     assert "was begun at" in str(error) and "was sent at" not in str(error)
+
+
+def test_one_finds_the_copy_of_an_answer_that_was_recorded_late(sandbox, tmp_path, monkeypatch):
+    """The records were away when the answer came, and back when its image had been stored."""
+    (tmp_path / "records").mkdir()
+    puts, put = [], objects.LocalObjects.put
+
+    def failing_once(self, name, data):
+        puts.append(name)
+        if len(puts) == 1:
+            raise StoreBusyError("away")
+        put(self, name, data)
+
+    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    monkeypatch.setattr(objects.LocalObjects, "put", failing_once)
+    told = {"records_path": f"file://{tmp_path}/records/", "save_to": f"file://{tmp_path}/images/"}
+    ends = []
+    for number in (1, 2):
+        sync.close()
+        task = ClaidGenerateImageOperator(task_id="t", prompt="a red bicycle", **told)
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=2, try_number=number)
+        ti.stats_tags, ti.xcom_push = {}, lambda key, value: None
+        ends.append(task.execute({"ti": ti, "task": SimpleNamespace(retries=2)}))
+        sandbox.fault("picture", "status", status=404, times=None)
+    assert ends[0] == ends[1]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from airflow_provider_claid.api.bill import current_bill
 from airflow_provider_claid.api.errors import (
     ClaidAnswerLostError,
     ClaidError,
@@ -109,7 +110,9 @@ async def recorded(ledger: Ledger | None, event: Mapping[str, Any], request: Gen
     if "answer" in event:
         answer = Result.from_json(event["answer"])
         note_result(answer)
+        current_bill().alone = True
         kept = ledger is not None and await ledger.keep(number, answer)
+        current_bill().alone = not kept
         told = GenerateResult(request.input, answer.images, answer.request_id, None, answer.at)
         return Paid(told, event["times"], event["reused"], number, None if kept else answer)
     if ledger is None:

@@ -81,6 +81,7 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
             self._begin(context)
         value = self._returned(context)
         with self._working(context):
+            self._note_earlier(context)
             is_batch = self._take(value)
             is_batch = is_batch and not self._is_recorded()
             if not is_batch:
@@ -103,6 +104,15 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
             if self._begun is None:
                 self._leave_mark(context)
             raise
+
+    def _note_earlier(self, context: Context) -> None:
+        """Let no error of this part say that nothing was sent, where an earlier try may have paid for a list."""
+        from airflow_provider_claid.api.bill import current_bill
+        from airflow_provider_claid.hooks.records import try_of
+
+        is_later = try_of(context).number > 1 or (self._begun is not None and self._begun.attempt.number > 1)
+        if is_later and (self._begun is None or not self._begun.paid):
+            current_bill().found("unknown")
 
     def _is_recorded(self) -> bool:
         """Take the one prompt that an earlier try has recorded, if there is one: it counts, whatever came now."""

@@ -105,7 +105,11 @@ def records_place(records: str | None, target: Target | None) -> RecordsPlace:
 
 
 def marked_below(target: Target, key: str) -> Objects | None:
-    """Return the records below `save_to` in which an attempt has left its mark; None where none has. Blocks."""
+    """
+    Return the records below `save_to` in which an attempt has left its mark; None where none has. Blocks.
+
+    In a store that can keep no records none has.
+    """
     below = replace(target, uri=target.uri + RECORDS_FOLDER)
     if below.scheme == "file" and not Path(urlsplit(below.uri).path).is_dir():
         return None
@@ -114,6 +118,8 @@ def marked_below(target: Target, key: str) -> Objects | None:
         return objects if persistent(partial(objects.get, mark_name(key, 1))) is not None else None
     except StoreBusyError as busy:
         raise ClaidNotSentError(f"The records of this task cannot be read now: {busy}", billed="unknown") from busy
+    except ClaidConfigurationError:
+        return None
 
 
 def has_begun(objects: Objects, key: str, generation: int, *, reuse: bool) -> bool:

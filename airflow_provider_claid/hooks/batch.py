@@ -114,10 +114,17 @@ def marked_below(target: Target, key: str) -> Objects | None:
     if below.scheme == "file" and not Path(urlsplit(below.uri).path).is_dir():
         return None
     try:
-        objects = open_objects(below)
-        return objects if persistent(partial(objects.get, mark_name(key, 1))) is not None else None
+        objects = _opened_if_any(below)
+        marked = objects is not None and persistent(partial(objects.get, mark_name(key, 1))) is not None
+        return objects if marked else None
     except StoreBusyError as busy:
         raise ClaidNotSentError(f"The records of this task cannot be read now: {busy}", billed="unknown") from busy
+
+
+def _opened_if_any(below: Target) -> Objects | None:
+    """Open a place of records; None in a store that can keep none."""
+    try:
+        return open_objects(below)
     except ClaidConfigurationError:
         return None
 

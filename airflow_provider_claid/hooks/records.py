@@ -18,6 +18,7 @@ from airflow_provider_claid.api.models import GenerateRequest
 from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records.attempts import Attempt, Try
+from airflow_provider_claid.delivery.records.decision import Asked, is_new_wish
 from airflow_provider_claid.delivery.records.marks import begin as begin_marks
 from airflow_provider_claid.delivery.records.marks import begin_in_state, require_mark, tell, told_to
 from airflow_provider_claid.delivery.records.objects import FIELD, Objects, open_objects
@@ -152,10 +153,12 @@ def unknown_now(busy: StoreBusyError, billed: Billed = "unknown") -> ClaidNotSen
     return ClaidNotSentError(f"The records of this task cannot be used now: {busy}", billed=billed)
 
 
-def note_paid(records: Records) -> None:
-    """Let the open bill know what is recorded of a job's last wish, so that no error says that nothing was paid."""
-    for each in _last_wish(records):
-        note(each)
+def note_paid(records: Records, asked: Asked) -> None:
+    """Let the open bill know what is recorded of a job's last wish, if that is what is asked for."""
+    found = list(history(records))
+    if found and not is_new_wish(found, asked):
+        for each in _last_wish(records):
+            note(each)
 
 
 def _last_wish(records: Records) -> tuple[Submission, ...]:

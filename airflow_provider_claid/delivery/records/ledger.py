@@ -19,7 +19,7 @@ from airflow_provider_claid.api.models import MAX_OUTPUT, GeneratedImage, Genera
 from airflow_provider_claid.delivery import clock
 from airflow_provider_claid.delivery.departure import Door
 from airflow_provider_claid.delivery.identity import Identity
-from airflow_provider_claid.delivery.records.decision import Asked, Await, Lost, Send, Superseded, Use, decide
+from airflow_provider_claid.delivery.records.decision import Asked, Await, Lost, Send, Superseded, Use, decide, is_new_wish
 from airflow_provider_claid.delivery.records.store import Records, history
 from airflow_provider_claid.delivery.records.submission import Intent, Outcome, Result, Submission, latest
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
@@ -101,7 +101,11 @@ class Ledger:
         Raises `ClaidNotSentError` while the store fails, `ClaidRecordsError` for what cannot be read.
         """
         while True:
-            plan = decide(await self.history(), self.asked)
+            found = await self.history()
+            if found and is_new_wish(found, self.asked):
+                # What was paid for another wish is no part of what this one costs.
+                current_bill().earlier.clear()
+            plan = decide(found, self.asked)
             if isinstance(plan, Await):
                 await self._wait_for(plan.submission)
             elif isinstance(plan, Superseded):

@@ -96,6 +96,16 @@ def test_a_retry_with_a_list_takes_the_one_recorded_image(sandbox, tries):
     assert posts(sandbox) == 1
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_recorded_image_does_not_get_the_id_of_another_prompt(sandbox, tries, recorded):
+    """A function that takes from a queue, say."""
+    sandbox.fault("picture", "status", status=500, times=4)
+    values = [{"prompt": PROMPT, "id": "bicycle"}, {"prompt": "a blue boat", "id": "boat"}]
+    (uri,) = tries(*values, recorded=recorded, store=None if recorded else Store())
+    assert "boat" not in uri
+    assert posts(sandbox) == 1
+
+
 def test_a_person_who_clears_the_task_gets_the_list(sandbox, tries):
     assert tries(PROMPT, [PROMPT, "a blue one"], cleared=True)["delivered"] == 2
     assert posts(sandbox) == 3

@@ -139,7 +139,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         if not self._is_named:
             require_own_name(self, context)
         elif (asked := recorded_request(begun)) is not None and asked.input != self.prompt:
-            log.warning("%r is the id of another prompt than the recorded one: its pictures do not get it.", self.filename)
+            log.warning("%r came with another prompt than the recorded one, which does not get it.", self.filename)
             self.filename = None
         request = request_of({name: getattr(self, name) for name in STAND_INS})
         account, target = ClaidHook(self.claid_conn_id).account(), self._connected_target()

@@ -213,13 +213,14 @@ def _used_up(found: Lost, ledger: Ledger) -> ClaidUnknownOutcomeError:
     intent, result = found.submission.intent, found.submission.result
     said = f" ({result.message})" if result and result.message else ""
     request_id = result.request_id if result else None
+    billed = result.billed if result else "unknown"
+    cost = "credits were billed" if billed == "yes" else "credits may have been billed"
     message = (
         f"Submission {intent.number} of this task was begun at {intent.at:%Y-%m-%d %H:%M:%S} UTC and its outcome is "
-        f"unknown{said}: up to {intent.credits} credits may have been billed. Nothing was sent now, because "
+        f"unknown{said}: up to {intent.credits} {cost} for it. Nothing was sent now, because "
         f"max_submissions={ledger.asked.max_submissions}. Its record is {found.submission.where}: "
         f"{_permission(found.submission, ledger)}"
     )
-    billed = result.billed if result else "unknown"
     return ClaidUnknownOutcomeError(message, billed=billed, request_id=request_id)
 
 

@@ -145,18 +145,21 @@ class Ledger:
 
     async def note_copies(self, number: int, copies: Mapping[str, str]) -> None:
         """Add files to the copies of a submission: the SHA-256 by name. Raises `ClaidError`."""
-        # Kept here too: a result that is written down only later is to name them.
-        self._copies.setdefault(number, {}).update(copies)
+        # Kept here too, for a result that is written down later, and because another attempt may write its own over it.
+        known = self._copies.setdefault(number, {})
+        known.update(copies)
         found = await self._step(self.records.read, number)
         if found is not None and found.result is not None:
-            told = replace(found.result, copies={**found.result.copies, **copies})
+            told = replace(found.result, copies={**found.result.copies, **known})
             await self._step(self.records.finish, number, told)
 
     async def copies(self, number: int) -> Mapping[str, str]:
         """Return the copies of a submission; none where that cannot be read, which only costs a download."""
         with suppress(ClaidError):
             found = await self._step(self.records.read, number)
-            return found.result.copies if found is not None and found.result is not None else {}
+            copies = found.result.copies if found is not None and found.result is not None else {}
+            self._copies.setdefault(number, {}).update(copies)
+            return copies
         return {}
 
     async def keep(self, number: int, result: Result) -> bool:

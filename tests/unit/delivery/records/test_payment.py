@@ -431,6 +431,17 @@ def test_it_is_not_written_into_the_record_of_another_request(job, told):
     assert job.states() == ["open"]
 
 
+def test_copies_outlive_another_attempt_that_writes_what_it_read_before(job, monkeypatch):
+    paid, stale = job.pay(), job.records.read(1)
+    ours, others = (job.order().ledger(job.account, job.records) for _ in range(2))
+    sync.run(ours.note_copies(paid.number, {"a-1.png": "1"}))
+    with monkeypatch.context() as patched:
+        patched.setattr(job.records, "read", lambda number: stale)
+        sync.run(others.note_copies(paid.number, {"a-2.png": "2"}))
+    sync.run(ours.note_copies(paid.number, {"a-3.png": "3"}))
+    assert job.records.read(1).result.copies == {"a-1.png": "1", "a-2.png": "2", "a-3.png": "3"}
+
+
 def test_a_claim_that_came_through_and_was_answered_badly_is_sent_once(job, monkeypatch):
     create, lost = LocalObjects.create, iter([True])
 

@@ -83,7 +83,7 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
         with self._working(context):
             self._note_earlier(context)
             is_batch = self._take(value)
-            is_batch = is_batch and not self._is_recorded()
+            is_batch = is_batch and not self._is_recorded(context)
             if not is_batch:
                 self._refuse_after_batch(context)
         if is_batch:
@@ -114,11 +114,12 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
         if is_later and (self._begun is None or not self._begun.paid):
             current_bill().found("unknown")
 
-    def _is_recorded(self) -> bool:
+    def _is_recorded(self, context: Context) -> bool:
         """Take the one prompt that an earlier try has recorded, if there is one: it counts, whatever came now."""
-        from airflow_provider_claid.hooks.records import recorded_request
+        from airflow_provider_claid.hooks.records import begun_in_state, recorded_request
 
-        request = recorded_request(self._begun)
+        places = self._begun, begun_in_state(context) if self._records_uri() is None else None
+        request = next(filter(None, map(recorded_request, places)), None)
         if request is None:
             return False
         log.warning("The function returns a list now, and returned one prompt in an earlier try: that one counts.")

@@ -116,9 +116,9 @@ def marked_below(target: Target, key: str) -> Objects | None:
     try:
         objects = _opened_if_any(below)
         marked = objects is not None and persistent(partial(objects.get, mark_name(key, 1))) is not None
-        return objects if marked else None
     except StoreBusyError as busy:
         raise ClaidNotSentError(f"The records of this task cannot be read now: {busy}", billed="unknown") from busy
+    return objects if marked else None
 
 
 def _opened_if_any(below: Target) -> Objects | None:

@@ -20,7 +20,7 @@ from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records.attempts import Attempt, Try
 from airflow_provider_claid.delivery.records.decision import Asked, is_new_wish
 from airflow_provider_claid.delivery.records.marks import begin as begin_marks
-from airflow_provider_claid.delivery.records.marks import begin_in_state, require_mark, tell, told_to
+from airflow_provider_claid.delivery.records.marks import begin_in_state, next_in_state, require_mark, tell, told_to
 from airflow_provider_claid.delivery.records.objects import FIELD, Objects, open_objects
 from airflow_provider_claid.delivery.records.state import StateStore, TaskStateRecords
 from airflow_provider_claid.delivery.records.store import ObjectRecords, Records, all_submissions, history
@@ -86,6 +86,16 @@ def recorded_request(begun: Begun | None) -> GenerateRequest | None:
     if begun is None or not found or latest(found).generation < begun.attempt.generation:
         return None
     return latest(found).intent.request
+
+
+def begun_in_state(context: Any) -> Begun | None:
+    """Return the attempt as it would begin in the task state store, where earlier ones have; it leaves no mark yet."""
+    store, now = _state_store(context), try_of(context)
+    if store is None or now.number <= 1:
+        return None
+    with _told(now):
+        attempt = next_in_state(store, now)
+        return _known(Begun(TaskStateRecords(store), attempt)) if attempt is not None else None
 
 
 def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:

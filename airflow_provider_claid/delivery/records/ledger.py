@@ -19,7 +19,16 @@ from airflow_provider_claid.api.models import MAX_OUTPUT, GeneratedImage, Genera
 from airflow_provider_claid.delivery import clock
 from airflow_provider_claid.delivery.departure import Door
 from airflow_provider_claid.delivery.identity import Identity
-from airflow_provider_claid.delivery.records.decision import Asked, Await, Lost, Send, Superseded, Use, decide, is_new_wish
+from airflow_provider_claid.delivery.records.decision import (
+    Asked,
+    Await,
+    Lost,
+    Send,
+    Superseded,
+    Use,
+    decide,
+    is_new_wish,
+)
 from airflow_provider_claid.delivery.records.store import Records, history
 from airflow_provider_claid.delivery.records.submission import Intent, Outcome, Result, Submission, latest
 from airflow_provider_claid.delivery.store_errors import StoreBusyError

@@ -182,7 +182,8 @@ def test_two_attempts_at_once_store_one_picture(sandbox, account, tmp_path):
     shop = Shop(sandbox, account, parse_target(f"file://{tmp_path}/pictures/", None), tmp_path / "records")
     (tmp_path / "records").mkdir()
     first, sha256 = shop.one()
-    Path(urlsplit(first).path).unlink()
+    stored = Path(urlsplit(first).path)
+    stored.unlink()
     records = ObjectRecords(open_objects(parse_target(f"file://{shop.place}/", None)), MONDAY.key())
     noted = records.read(1).result
     records.finish(1, replace(noted, copies={}))
@@ -194,7 +195,7 @@ def test_two_attempts_at_once_store_one_picture(sandbox, account, tmp_path):
         assert await publisher.find(1, image, ["png"]) is None
         there = await pictures.fetch(image, allow_loopback=True)
         records.finish(1, noted)
-        Path(urlsplit(first).path).write_bytes(there.data)
+        stored.write_bytes(there.data)
         return await publisher.publish(1, image, there)
 
     assert run(both()) == first

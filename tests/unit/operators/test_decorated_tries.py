@@ -90,9 +90,11 @@ def test_a_retry_that_cannot_begin_says_what_was_billed(sandbox, tries, value, l
     assert "Nothing was sent" not in str(refused)
 
 
-def test_a_retry_with_a_list_takes_the_one_recorded_image(sandbox, tries):
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_retry_with_a_list_takes_the_one_recorded_image(sandbox, tries, recorded):
     sandbox.fault("picture", "status", status=500, times=4)
-    assert len(tries(PROMPT, [PROMPT, "a blue one"])) == 1
+    store = None if recorded else Store()
+    assert len(tries(PROMPT, [PROMPT, "a blue one"], recorded=recorded, store=store)) == 1
     assert posts(sandbox) == 1
 
 

@@ -21,6 +21,7 @@ from airflow_provider_claid.delivery.records.objects import open_objects
 from airflow_provider_claid.delivery.records.store import ObjectRecords
 from airflow_provider_claid.delivery.storage import open_folder
 from airflow_provider_claid.delivery.sync import run
+from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.hooks.order import Order
 
 MONDAY, TUESDAY = Identity("shop", "monday", "bicycle"), Identity("shop", "tuesday", "bicycle")
@@ -195,7 +196,7 @@ def test_two_attempts_at_once_store_one_picture(sandbox, account, tmp_path):
         assert await publisher.find(1, image, ["png"]) is None
         there = await pictures.fetch(image, allow_loopback=True)
         records.finish(1, noted)
-        stored.write_bytes(there.data)
+        await in_thread(stored.write_bytes, there.data)
         return await publisher.publish(1, image, there)
 
     assert run(both()) == first

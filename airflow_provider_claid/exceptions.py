@@ -137,13 +137,17 @@ def airflow_errors(tags: Mapping[str, str] | None = None) -> Iterator[None]:
     earlier attempt as the open bill knows, says what that was, with its request id; it keeps its kind.
     Any other exception that leaves after a request may have been billed (an execution timeout, an interrupt, a failing
     XCom) becomes an error that Airflow does not retry, unless what is recorded protects a retry: one place decides it,
-    for the hook and the operators alike. Metrics of the requests made inside get the `tags`.
+    for the hook and the operators alike. So does an error after which a retry would not find an answer that this work
+    alone knows. Metrics of the requests made inside get the `tags`.
     """
     with measured(tags) as bill:
         try:
             yield
         except ClaidError as error:
             bill.correct(error)
+            if bill.alone and error.retryable:
+                message = f"{error.message.rstrip('.')}. It could not be recorded, so no retry can find it"
+                raise ClaidPictureError(message, billed="yes", request_id=error.request_id) from error
             raise _face_of(error) from error.__cause__
         except (AirflowSkipException, GeneratorExit):
             raise

@@ -42,6 +42,8 @@ class Bill:
     waits: list[float] = field(default_factory=list)
     """Seconds that each request waited for its turn."""
     copies: int = 0
+    alone: bool = False
+    """An earlier answer is known to this work alone, and recorded nowhere: no retry could find it."""
 
     def add(self) -> Item:
         """Add a request that has not left yet."""
@@ -57,7 +59,7 @@ class Bill:
     @property
     def billed(self) -> Billed:
         """The worst that is true of any request made here: "unknown" before "yes" before "no"."""
-        return _worst(self.items)
+        return "yes" if self.alone and not self.items else _worst(self.items)
 
     @property
     def receipt(self) -> str:
@@ -68,10 +70,11 @@ class Bill:
         """
         Let an error that strikes after a payment say so, whatever it is an error of; it keeps its kind.
 
-        One that says "not billed" of itself gets the worst that is true of this work, with the request's id.
+        One that says "not billed" of itself gets the worst that is true of this work, with the request's id. Where an
+        answer is known to this work alone, every error tells it.
         """
         costly = [item for item in [*self.earlier, *self.items] if item.billed != "no"]
-        if error.billed != "no" or not costly:
+        if not costly or (error.billed != "no" and not self.alone):
             return
         error.billed = _worst(costly)
         error.request_id = error.request_id or next((item.request_id for item in costly if item.request_id), None)

@@ -81,8 +81,9 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
             self._begin(context)
         value = self._returned(context)
         with self._working(context):
+            self._note_earlier(context)
             is_batch = self._take(value)
-            is_batch = is_batch and not self._is_recorded()
+            is_batch = is_batch and not self._is_recorded(context)
             if not is_batch:
                 self._refuse_after_batch(context)
         if is_batch:
@@ -104,11 +105,21 @@ class ClaidImagesDecoratedOperator(DecoratedOperator, ClaidGenerateImageOperator
                 self._leave_mark(context)
             raise
 
-    def _is_recorded(self) -> bool:
-        """Take the one prompt that an earlier try has recorded, if there is one: it counts, whatever came now."""
-        from airflow_provider_claid.hooks.records import recorded_request
+    def _note_earlier(self, context: Context) -> None:
+        """Let no error of this part say that nothing was sent, where an earlier try may have paid for a list."""
+        from airflow_provider_claid.api.bill import current_bill
+        from airflow_provider_claid.hooks.records import try_of
 
-        request = recorded_request(self._begun)
+        is_later = try_of(context).number > 1 or (self._begun is not None and self._begun.attempt.number > 1)
+        if is_later and (self._begun is None or not self._begun.paid):
+            current_bill().found("unknown")
+
+    def _is_recorded(self, context: Context) -> bool:
+        """Take the one prompt that an earlier try has recorded, if there is one: it counts, whatever came now."""
+        from airflow_provider_claid.hooks.records import begun_in_state, recorded_request
+
+        places = self._begun, begun_in_state(context) if self._records_uri() is None else None
+        request = next(filter(None, map(recorded_request, places)), None)
         if request is None:
             return False
         log.warning("The function returns a list now, and returned one prompt in an earlier try: that one counts.")

@@ -99,7 +99,14 @@ async def prove(job: ImageJob) -> Folder | None:
 async def collect(job: ImageJob, event: Mapping[str, Any]) -> JobResult:
     """Bring the pictures that a trigger paid for, as its event says, to where they last; pays for nothing."""
     paid = await recorded(job.ledger, event, job.request)
-    return await deliver(job, paid, await opened(job))
+    try:
+        folder = await opened(job)
+    except ClaidError:
+        if job.ledger is not None:
+            # Whether a retry can find the answer decides whether there is to be one.
+            await _is_kept(job.ledger, paid)
+        raise
+    return await deliver(job, paid, folder)
 
 
 async def order(job: ImageJob) -> Paid:
@@ -152,7 +159,10 @@ async def deliver(job: ImageJob, paid: Paid, folder: Folder | None) -> JobResult
 
 async def _is_kept(ledger: Ledger, paid: Paid) -> bool:
     """Tell whether the answer is recorded; one that the store did not take is offered once more."""
-    return paid.unkept is None or (paid.number is not None and await ledger.keep(paid.number, paid.unkept))
+    kept = paid.unkept is None or (paid.number is not None and await ledger.keep(paid.number, paid.unkept))
+    if kept:
+        current_bill().alone = False
+    return kept
 
 
 async def _picture_in_place(job: ImageJob, image: GeneratedImage, result: GenerateResult) -> Picture:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from airflow_provider_claid.api.bill import current_bill
 from airflow_provider_claid.api.errors import (
     ClaidAnswerLostError,
     ClaidError,
@@ -109,7 +110,9 @@ async def recorded(ledger: Ledger | None, event: Mapping[str, Any], request: Gen
     if "answer" in event:
         answer = Result.from_json(event["answer"])
         note_result(answer)
+        current_bill().alone = True
         kept = ledger is not None and await ledger.keep(number, answer)
+        current_bill().alone = not kept
         told = GenerateResult(request.input, answer.images, answer.request_id, None, answer.at)
         return Paid(told, event["times"], event["reused"], number, None if kept else answer)
     if ledger is None:
@@ -210,13 +213,14 @@ def _used_up(found: Lost, ledger: Ledger) -> ClaidUnknownOutcomeError:
     intent, result = found.submission.intent, found.submission.result
     said = f" ({result.message})" if result and result.message else ""
     request_id = result.request_id if result else None
+    billed = result.billed if result else "unknown"
+    cost = "credits were billed" if billed == "yes" else "credits may have been billed"
     message = (
         f"Submission {intent.number} of this task was begun at {intent.at:%Y-%m-%d %H:%M:%S} UTC and its outcome is "
-        f"unknown{said}: up to {intent.credits} credits may have been billed. Nothing was sent now, because "
+        f"unknown{said}: up to {intent.credits} {cost} for it. Nothing was sent now, because "
         f"max_submissions={ledger.asked.max_submissions}. Its record is {found.submission.where}: "
         f"{_permission(found.submission, ledger)}"
     )
-    billed = result.billed if result else "unknown"
     return ClaidUnknownOutcomeError(message, billed=billed, request_id=request_id)
 
 

@@ -139,8 +139,9 @@ class Publisher:
 
     async def _history(self) -> list[dict[str, str]]:
         """Return what all submissions of this job have written, by name."""
-        earlier = [await self._read(number) for number in range(1, self._number)]
-        return [await self._notes(), *earlier]
+        # Its own anew: another attempt at once may have written the file that is there.
+        numbers = range(1, self._number + 1) if self._copies else ()
+        return [await self._notes(), *[await self._read(number) for number in numbers]]
 
     async def _notes(self) -> dict[str, str]:
         if self._noted is None:

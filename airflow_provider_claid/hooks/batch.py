@@ -105,15 +105,28 @@ def records_place(records: str | None, target: Target | None) -> RecordsPlace:
 
 
 def marked_below(target: Target, key: str) -> Objects | None:
-    """Return the records below `save_to` in which an attempt has left its mark; None where none has. Blocks."""
+    """
+    Return the records below `save_to` in which an attempt has left its mark; None where none has. Blocks.
+
+    In a store that can keep no records none has.
+    """
     below = replace(target, uri=target.uri + RECORDS_FOLDER)
     if below.scheme == "file" and not Path(urlsplit(below.uri).path).is_dir():
         return None
     try:
-        objects = open_objects(below)
-        return objects if persistent(partial(objects.get, mark_name(key, 1))) is not None else None
+        objects = _opened_if_any(below)
+        marked = objects is not None and persistent(partial(objects.get, mark_name(key, 1))) is not None
     except StoreBusyError as busy:
         raise ClaidNotSentError(f"The records of this task cannot be read now: {busy}", billed="unknown") from busy
+    return objects if marked else None
+
+
+def _opened_if_any(below: Target) -> Objects | None:
+    """Open a place of records; None in a store that can keep none."""
+    try:
+        return open_objects(below)
+    except ClaidConfigurationError:
+        return None
 
 
 def has_begun(objects: Objects, key: str, generation: int, *, reuse: bool) -> bool:

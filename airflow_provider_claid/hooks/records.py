@@ -18,8 +18,9 @@ from airflow_provider_claid.api.models import GenerateRequest
 from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records.attempts import Attempt, Try
+from airflow_provider_claid.delivery.records.decision import Asked, is_new_wish
 from airflow_provider_claid.delivery.records.marks import begin as begin_marks
-from airflow_provider_claid.delivery.records.marks import begin_in_state, require_mark, tell, told_to
+from airflow_provider_claid.delivery.records.marks import begin_in_state, next_in_state, require_mark, tell, told_to
 from airflow_provider_claid.delivery.records.objects import FIELD, Objects, open_objects
 from airflow_provider_claid.delivery.records.state import StateStore, TaskStateRecords
 from airflow_provider_claid.delivery.records.store import ObjectRecords, Records, all_submissions, history
@@ -92,6 +93,16 @@ def recorded_request(begun: Begun | None) -> GenerateRequest | None:
     return latest(found).intent.request
 
 
+def begun_in_state(context: Any) -> Begun | None:
+    """Return the attempt as it would begin in the task state store, where earlier ones have; it leaves no mark yet."""
+    store, now = _state_store(context), try_of(context)
+    if store is None or now.number <= 1:
+        return None
+    with _told(now):
+        attempt = next_in_state(store, now)
+        return _known(Begun(TaskStateRecords(store), attempt)) if attempt is not None else None
+
+
 def begin_batch(context: Any, objects: Objects, identity: Identity) -> Attempt:
     """Do what `begin` does for a batch, whose records are always objects."""
     now = try_of(context)
@@ -157,10 +168,12 @@ def unknown_now(busy: StoreBusyError, billed: Billed = "unknown") -> ClaidNotSen
     return ClaidNotSentError(f"The records of this task cannot be used now: {busy}", billed=billed)
 
 
-def note_paid(records: Records) -> None:
-    """Let the open bill know what is recorded of a job's last wish, so that no error says that nothing was paid."""
-    for each in _last_wish(records):
-        note(each)
+def note_paid(records: Records, asked: Asked) -> None:
+    """Let the open bill know what is recorded of a job's last wish, if that is what is asked for."""
+    found = list(history(records))
+    if found and not is_new_wish(found, asked):
+        for each in _last_wish(records):
+            note(each)
 
 
 def _last_wish(records: Records) -> tuple[Submission, ...]:

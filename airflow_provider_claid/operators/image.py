@@ -127,7 +127,7 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         once it is paid for.
         """
         from airflow_provider_claid.hooks.claid import ClaidHook
-        from airflow_provider_claid.hooks.records import begin
+        from airflow_provider_claid.hooks.records import begin, recorded_request
         from airflow_provider_claid.operators.mapping import require_own_name
 
         settle(self)
@@ -138,6 +138,9 @@ class ClaidGenerateImageOperator(ClaidGenerateOperator):
         self._check_afterwards(context)
         if not self._is_named:
             require_own_name(self, context)
+        elif (asked := recorded_request(begun)) is not None and asked.input != self.prompt:
+            log.warning("%r came with another prompt than the recorded one, which does not get it.", self.filename)
+            self.filename = None
         request = request_of({name: getattr(self, name) for name in STAND_INS})
         account, target = ClaidHook(self.claid_conn_id).account(), self._connected_target()
         name = name_of(self, identity.key(), target)

@@ -163,7 +163,9 @@ class ClaidGenerateTrigger(BaseTrigger):
         from airflow_provider_claid.hooks.records import note_paid, recorded_in
 
         try:
-            note_paid(recorded_in(self.records_path, Order.from_json(self.order).identity))
+            order = Order.from_json(self.order)
+            records = recorded_in(self.records_path, order.identity)
+            note_paid(records, order.ledger(order.keyless_account(), records).asked)
         except (ClaidError, StoreBusyError, ValueError):
             # Store, record or order cannot be read.
             error.billed = "unknown"

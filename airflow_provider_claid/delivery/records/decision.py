@@ -80,6 +80,13 @@ class Superseded:
 Plan = Send | Use | Await | Lost | Superseded
 
 
+def is_new_wish(history: Sequence[Submission], asked: Asked) -> bool:
+    """Tell whether a person who cleared the task has asked for something else than what is recorded last, of some."""
+    last = latest(history)
+    unchanged = asked.fingerprint == last.intent.fingerprint
+    return asked.generation > last.generation and not (asked.reuse and unchanged)
+
+
 def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     """
     Decide what an attempt does, given all submissions of its task instance in order.
@@ -98,7 +105,7 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     if asked.generation < generation:
         return Superseded(begun)
     same_generation, changed = asked.generation == generation, asked.fingerprint != last.fingerprint
-    goes_on = same_generation or (asked.reuse and not changed)
+    goes_on = not is_new_wish(history, asked)
     first = last.first if goes_on else number
     overruled = same_generation and changed
     unknown = [submission for submission in history if submission.state == "unknown"]

@@ -19,7 +19,16 @@ from airflow_provider_claid.api.models import MAX_OUTPUT, GeneratedImage, Genera
 from airflow_provider_claid.delivery import clock
 from airflow_provider_claid.delivery.departure import Door
 from airflow_provider_claid.delivery.identity import Identity
-from airflow_provider_claid.delivery.records.decision import Asked, Await, Lost, Send, Superseded, Use, decide
+from airflow_provider_claid.delivery.records.decision import (
+    Asked,
+    Await,
+    Lost,
+    Send,
+    Superseded,
+    Use,
+    decide,
+    is_new_wish,
+)
 from airflow_provider_claid.delivery.records.store import Records, history
 from airflow_provider_claid.delivery.records.submission import Intent, Outcome, Result, Submission, latest, receipt_of
 from airflow_provider_claid.delivery.store_errors import StoreBusyError, may_be_back
@@ -73,6 +82,7 @@ class Ledger:
         self._next = Send(1, 1, asked.request, asked.fingerprint, asked.max_submissions - 1)
         self._begun: dict[int, float] = {}
         self._warned = False
+        self._copies: dict[int, dict[str, str]] = {}
         self.last: Submission | None = None
         """The submission that this attempt has made last, as it ended."""
         self.unkept: Result | None = None
@@ -100,7 +110,11 @@ class Ledger:
         Raises `ClaidNotSentError` while the store fails, `ClaidRecordsError` for what cannot be read.
         """
         while True:
-            plan = decide(await self.history(), self.asked)
+            found = await self.history()
+            if found and is_new_wish(found, self.asked):
+                # What was paid for another wish is no part of what this one costs.
+                current_bill().earlier.clear()
+            plan = decide(found, self.asked)
             if isinstance(plan, Await):
                 await self._wait_for(plan.submission)
             elif isinstance(plan, Superseded):
@@ -140,16 +154,21 @@ class Ledger:
 
     async def note_copies(self, number: int, copies: Mapping[str, str]) -> None:
         """Add files to the copies of a submission: the SHA-256 by name. Raises `ClaidError`."""
+        # Kept here too, for a result that is written down later, and because another attempt may write its own over it.
+        known = self._copies.setdefault(number, {})
+        known.update(copies)
         found = await self._step(self.records.read, number)
         if found is not None and found.result is not None:
-            told = replace(found.result, copies={**found.result.copies, **copies})
+            told = replace(found.result, copies={**found.result.copies, **known})
             await self._step(self.records.finish, number, told)
 
     async def copies(self, number: int) -> Mapping[str, str]:
         """Return the copies of a submission; none where that cannot be read, which only costs a download."""
         with suppress(ClaidError):
             found = await self._step(self.records.read, number)
-            return found.result.copies if found is not None and found.result is not None else {}
+            copies = found.result.copies if found is not None and found.result is not None else {}
+            self._copies.setdefault(number, {}).update(copies)
+            return copies
         return {}
 
     async def keep(self, number: int, result: Result) -> bool:
@@ -159,7 +178,8 @@ class Ledger:
             if found is None or found.intent.token != result.token:
                 return False
             if not found.delivered:
-                await self._step(self.records.finish, number, result)
+                told = replace(result, copies={**result.copies, **self._copies.get(number, {})})
+                await self._step(self.records.finish, number, told)
             self.unkept = None
             return True
         return False

@@ -60,6 +60,12 @@ def begin_in_state(store: StateStore, now: Try) -> Attempt:
     return attempt
 
 
+def next_in_state(store: StateStore, now: Try) -> Attempt | None:
+    """Return the attempt that would follow those in the task state store; None where there are none, or later ones."""
+    marks = _marks((store.get(STATE_KEY) or {}).get("marks", ()), STATE_PLACE)
+    return follow(marks[-1], now) if marks else None
+
+
 def told_to(store: StateStore | None) -> Callable[[], str | None]:
     """Return how to ask where earlier attempts told Airflow that the records are."""
 

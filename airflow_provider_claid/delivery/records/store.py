@@ -92,11 +92,16 @@ class ObjectRecords:
 
 
 def history(records: Records) -> Iterator[Submission]:
-    """Yield the submissions of a job in order, by number, up to the first that is not there."""
+    """
+    Yield the submissions of a job in order, by number.
+
+    One record that a person has deleted hides none behind it: what is paid there counts, and its number is not given
+    to another request.
+    """
     number = 1
-    while (submission := records.read(number)) is not None:
+    while (submission := records.read(number) or records.read(number + 1)) is not None:
         yield submission
-        number += 1
+        number = submission.number + 1
 
 
 def all_submissions(objects: Objects) -> Iterator[Submission]:

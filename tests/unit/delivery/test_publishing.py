@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,6 +21,7 @@ from airflow_provider_claid.delivery.records.objects import open_objects
 from airflow_provider_claid.delivery.records.store import ObjectRecords
 from airflow_provider_claid.delivery.storage import open_folder
 from airflow_provider_claid.delivery.sync import run
+from airflow_provider_claid.delivery.threads import in_thread
 from airflow_provider_claid.hooks.order import Order
 
 MONDAY, TUESDAY = Identity("shop", "monday", "bicycle"), Identity("shop", "tuesday", "bicycle")
@@ -174,6 +176,31 @@ def test_a_crash_after_the_write_leaves_one_picture(shop, monkeypatch):
     uri, _ = shop.one(MONDAY)
     assert uri == f"{shop.target.uri}sku-1.png"
     assert shop.credits() == 1
+
+
+def test_two_attempts_at_once_store_one_picture(sandbox, account, tmp_path):
+    """The second has looked for the picture before the first has stored it."""
+    shop = Shop(sandbox, account, parse_target(f"file://{tmp_path}/pictures/", None), tmp_path / "records")
+    (tmp_path / "records").mkdir()
+    first, sha256 = shop.one()
+    stored = Path(urlsplit(first).path)
+    stored.unlink()
+    records = ObjectRecords(open_objects(parse_target(f"file://{shop.place}/", None)), MONDAY.key())
+    noted = records.read(1).result
+    records.finish(1, replace(noted, copies={}))
+    ledger = Order(MONDAY, 0, check_request("a red bicycle", 1, 5.0, None), "claid_default").ledger(account, records)
+    publisher = publishing.Publisher(open_folder(shop.target), "sku", request_id="r", number=1, copies=ledger)
+    image = noted.images[0]
+
+    async def both():
+        assert await publisher.find(1, image, ["png"]) is None
+        there = await pictures.fetch(image, allow_loopback=True)
+        records.finish(1, noted)
+        await in_thread(stored.write_bytes, there.data)
+        return await publisher.publish(1, image, there)
+
+    assert run(both()) == first
+    assert shop.stored(first) == sha256
 
 
 def test_each_picture_of_an_answer_is_its_own(shop):

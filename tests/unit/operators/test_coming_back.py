@@ -6,7 +6,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.delivery import sync
@@ -14,6 +14,7 @@ from airflow_provider_claid.delivery.checks import check_request, parse_target
 from airflow_provider_claid.delivery.identity import Identity
 from airflow_provider_claid.delivery.records import ledger
 from airflow_provider_claid.delivery.records.objects import LocalObjects
+from airflow_provider_claid.delivery.storage import LocalFolder
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.order import Order
 from airflow_provider_claid.hooks.records import begin
@@ -187,3 +188,32 @@ def test_it_is_recorded_before_its_place_is_asked(paid, context, tmp_path, monke
         come_back(context, event)
     (result,) = (tmp_path / "records").rglob("1.result")
     assert json.loads(result.read_text())["outcome"] == "done"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("fault", ["place", "wrong place", "xcom"])
+def test_an_answer_that_is_recorded_nowhere_is_left_to_no_retry(paid, context, monkeypatch, fault, kept):
+    def busy(self, *given, **rules):
+        raise StoreBusyError("away")
+
+    def fails(key, value):
+        raise RuntimeError("no XCom now")
+
+    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalObjects, "put", busy)
+        event = paid()
+    if fault == "place":
+        monkeypatch.setattr(LocalFolder, "_prove", busy)
+    elif fault == "xcom":
+        context["ti"].xcom_push = fails
+    else:
+        event["order"]["target"]["uri"] = "file:///proc/x/"
+    if not kept:
+        monkeypatch.setattr(LocalObjects, "get", busy)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - Airflow takes any
+        come_back(context, event)
+    assert isinstance(caught.value, AirflowFailException) is (not kept or fault == "wrong place")
+    if not kept:
+        assert caught.value.billed == "yes"
+        assert event["answer"]["images"][0]["tmp_url"] in str(caught.value)

@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.decorators.claid import ClaidImagesDecoratedOperator
 from airflow_provider_claid.delivery import pictures, sync
+from airflow_provider_claid.delivery.checks import parse_target
 from airflow_provider_claid.delivery.records.objects import LocalObjects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from tests.unit.delivery.records.test_task_state import Store
@@ -96,9 +97,21 @@ def test_a_retry_that_cannot_begin_says_what_was_billed(sandbox, tries, value, l
     assert "Nothing was sent" not in str(refused)
 
 
-def test_a_retry_with_a_list_takes_the_one_recorded_image(sandbox, tries):
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_retry_with_a_list_takes_the_one_recorded_image(sandbox, tries, recorded):
     sandbox.fault("picture", "status", status=500, times=4)
-    assert len(tries(PROMPT, [PROMPT, "a blue one"])) == 1
+    store = None if recorded else Store()
+    assert len(tries(PROMPT, [PROMPT, "a blue one"], recorded=recorded, store=store)) == 1
+    assert posts(sandbox) == 1
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_recorded_image_does_not_get_the_id_of_another_prompt(sandbox, tries, recorded):
+    """A function that takes from a queue, say."""
+    sandbox.fault("picture", "status", status=500, times=4)
+    values = [{"prompt": PROMPT, "id": "bicycle"}, {"prompt": "a blue boat", "id": "boat"}]
+    (uri,) = tries(*values, recorded=recorded, store=None if recorded else Store())
+    assert "boat" not in uri
     assert posts(sandbox) == 1
 
 
@@ -138,3 +151,38 @@ def test_a_list_whose_records_fail_just_then_says_what_was_billed(sandbox, tries
 def test_a_person_who_clears_a_list_gets_one_prompt_anew(sandbox, tries):
     assert len(tries([PROMPT], PROMPT, cleared=True, reuse=False, recorded=False)) == 1
     assert posts(sandbox) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "recorded", "store"),
+    [([PROMPT], True, False), ([PROMPT], False, False), ([PROMPT], False, True), (PROMPT, False, True)],
+)
+def test_a_retry_that_returns_no_prompt_does_not_say_that_nothing_was_sent(sandbox, tries, first, recorded, store):
+    sandbox.fault("picture", "status", status=500, times=4)
+    refused = tries(first, 5.5, recorded=recorded, store=Store() if store else None)
+    assert isinstance(refused, exceptions.ClaidInputError)
+    assert refused.billed == "unknown"
+    assert "Nothing was sent" not in str(refused)
+
+
+def test_a_first_try_that_returns_no_prompt_has_sent_nothing(tries):
+    assert str(tries(5.5)).endswith("Nothing was sent.")
+
+
+def test_one_prompt_is_tried_again_where_no_records_can_be(sandbox, tries, monkeypatch):
+    """A store without an exclusive create takes images, and no records: no list has begun there."""
+    refuse = "airflow_provider_claid.delivery.records.exclusive.require_atomic"
+    fault = exceptions.ClaidConfigurationError("records_path", "a store", "another", "")
+
+    def refused(*_):
+        raise fault
+
+    monkeypatch.setattr(refuse, refused)
+    monkeypatch.setattr(ClaidImagesDecoratedOperator, "_connected_target", lambda self: parse_target("s3://b/", None))
+    monkeypatch.setattr("airflow_provider_claid.delivery.job.opened", nowhere)
+    sandbox.fault("generate", "status", status=402)
+    assert len(tries(PROMPT, PROMPT, recorded=False)) == 1
+
+
+async def nowhere(job):
+    return None

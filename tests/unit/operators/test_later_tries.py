@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_claid import exceptions
 from airflow_provider_claid.delivery import pictures, proof, sync
-from airflow_provider_claid.delivery.records import objects
+from airflow_provider_claid.delivery.records import ledger, objects
 from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.operators.claid import ClaidGenerateImageOperator
 
@@ -27,13 +27,13 @@ def execute(tmp_path):
     (tmp_path / "records").mkdir()
     told = {"records_path": f"file://{tmp_path}/records/", "save_to": f"file://{tmp_path}/images/"}
 
-    def run(number, **changes):
+    def run(number, most=2, **changes):
         sync.close()
         proof._proven.clear()
         task = ClaidGenerateImageOperator(task_id="t", prompt="a red bicycle", **told)
         for name, value in changes.items():
             setattr(task, name, value)
-        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=2, try_number=number)
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=most, try_number=number)
         ti.stats_tags, ti.xcom_push = {}, lambda key, value: None
         with pytest.raises(exceptions.ClaidError) as caught:
             task.execute({"ti": ti, "task": SimpleNamespace(retries=2)})
@@ -60,6 +60,23 @@ def test_one_that_cannot_begin_says_what_was_billed(sandbox, execute, request_id
     assert (error.billed, error.request_id) == ("yes", request_id)
     assert "Nothing was sent" not in str(error) and f"Request {request_id} made" in str(error)
     assert sandbox.report()["totals"]["posts"] == 1
+
+
+@pytest.mark.parametrize("change", [{"prompt": "a blue boat"}, {"reuse": False}])
+def test_one_that_is_refused_for_another_wish_says_of_that_one_that_it_was_not_billed(
+    sandbox, execute, request_id, change
+):
+    sandbox.fault("generate", "status", status=402)
+    error = execute(4, most=5, **change)
+    assert (error.status, error.billed) == (402, "no")
+    assert request_id not in str(error)
+
+
+def test_one_that_is_refused_for_the_same_wish_says_what_was_billed(sandbox, execute, tmp_path):
+    sandbox.fault("generate", "reset", when="after_billing")
+    assert execute(1, max_submissions=2).billed == "unknown"
+    sandbox.fault("generate", "status", status=402)
+    assert execute(2, max_submissions=2).billed == "unknown"
 
 
 def test_one_whose_records_fail_may_have_been_billed(execute, request_id, monkeypatch):
@@ -99,3 +116,28 @@ def test_one_that_finds_an_intent_alone_does_not_say_that_it_was_sent(execute, r
     error = execute(2)
     assert type(error) is exceptions.ClaidUnknownOutcomeError
     assert "was begun at" in str(error) and "was sent at" not in str(error)
+
+
+def test_one_finds_the_copy_of_an_answer_that_was_recorded_late(sandbox, tmp_path, monkeypatch):
+    """The records were away when the answer came, and back when its image had been stored."""
+    (tmp_path / "records").mkdir()
+    puts, put = [], objects.LocalObjects.put
+
+    def failing_once(self, name, data):
+        puts.append(name)
+        if len(puts) == 1:
+            raise StoreBusyError("away")
+        put(self, name, data)
+
+    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    monkeypatch.setattr(objects.LocalObjects, "put", failing_once)
+    told = {"records_path": f"file://{tmp_path}/records/", "save_to": f"file://{tmp_path}/images/"}
+    ends = []
+    for number in (1, 2):
+        sync.close()
+        task = ClaidGenerateImageOperator(task_id="t", prompt="a red bicycle", **told)
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=2, try_number=number)
+        ti.stats_tags, ti.xcom_push = {}, lambda key, value: None
+        ends.append(task.execute({"ti": ti, "task": SimpleNamespace(retries=2)}))
+        sandbox.fault("picture", "status", status=404, times=None)
+    assert ends[0] == ends[1]

@@ -285,3 +285,12 @@ def test_begun_again_while_its_records_fail_it_may_have_been_billed(sandbox, rec
 
 async def ledger_fails():
     raise ClaidNotSentError("The records of this task cannot be used now: away")
+
+
+@pytest.mark.parametrize(("prompt", "billed"), [("a red bicycle", "yes"), ("a blue boat", "no")])
+def test_one_whose_turn_does_not_come_says_what_was_billed_for_its_own_wish(sandbox, records, prompt, billed):
+    run(trigger(records))
+    later = Order(IDENTITY, 1, check_request(prompt, 1, 5.0, None), "claid_default", base_url=sandbox.url)
+    (event,) = run(ClaidGenerateTrigger(order=later.to_json(), records_path=records, deadline=0.0))
+    assert (event["error"]["kind"], event["error"]["billed"]) == ("ClaidNotSentError", billed)
+    assert posts(sandbox) == 1

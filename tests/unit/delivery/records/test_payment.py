@@ -191,6 +191,20 @@ def test_deleting_the_intent_permits_one_more(job, sandbox):
     assert job.posts() == 2
 
 
+def test_deleting_an_intent_hides_no_later_one(job, sandbox):
+    lose(sandbox)
+    with pytest.raises(ClaidLostAnswerError):
+        job.pay(max_submissions=2)
+    paid = job.pay(max_submissions=2)
+    (job.folder / "1.intent").unlink()
+    again = job.pay(generation=1, max_submissions=2)
+    assert (again.number, again.reused, again.result.images) == (2, True, paid.result.images)
+    other = job.pay("a blue boat", generation=2)
+    assert other.number == 3
+    assert job.pay("a blue boat", generation=2).result.images == other.result.images
+    assert job.posts() == 3
+
+
 def test_a_result_left_behind_counts_for_no_later_intent(job):
     job.pay()
     (job.folder / "1.intent").unlink()
@@ -415,6 +429,17 @@ def test_it_is_not_written_into_the_record_of_another_request(job, told):
     job.records.claim(job.intent(token="a later one"))
     assert paid_as_told(job, event).unkept == answer
     assert job.states() == ["open"]
+
+
+def test_copies_outlive_another_attempt_that_writes_what_it_read_before(job, monkeypatch):
+    paid, stale = job.pay(), job.records.read(1)
+    ours, others = (job.order().ledger(job.account, job.records) for _ in range(2))
+    sync.run(ours.note_copies(paid.number, {"a-1.png": "1"}))
+    with monkeypatch.context() as patched:
+        patched.setattr(job.records, "read", lambda number: stale)
+        sync.run(others.note_copies(paid.number, {"a-2.png": "2"}))
+    sync.run(ours.note_copies(paid.number, {"a-3.png": "3"}))
+    assert job.records.read(1).result.copies == {"a-1.png": "1", "a-2.png": "2", "a-3.png": "3"}
 
 
 def test_a_claim_that_came_through_and_was_answered_badly_is_sent_once(job, monkeypatch):

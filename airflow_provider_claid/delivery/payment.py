@@ -189,12 +189,16 @@ async def _found(search: Search, lost: Submission) -> list[str] | None:
     """Look until the pictures are all there, for as long as the search may take since the loss."""
     count, until = lost.intent.request.options.number_of_images, timedelta(seconds=search.seconds)
     watch = search.watch(str(lost.intent.output), count)
+    # Nor longer than that from now: the loss may have been noted by a clock that was ahead.
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + search.seconds
     while True:
         report = await watch.look()
         if len(report.delivered) == count:
             return list(report.delivered)
         log.info("Looking for the pictures of a lost answer: %s", report.summary())
-        if len(report.delivered) > count or lost.result is None or clock.now() >= lost.result.at + until:
+        is_over = lost.result is None or clock.now() >= lost.result.at + until or loop.time() >= give_up
+        if len(report.delivered) > count or is_over:
             return None
         await asyncio.sleep(LOOK_EVERY)
 

@@ -24,6 +24,7 @@ _PASSING_STATUS = frozenset({408, 409, 416, 425, 429})
 
 _PASSING_CODES = ("RequestTimeout", "RequestThrottled", "RequestThrottledException", "SlowDown", "Throttling",
                   "ThrottlingException")  # fmt: skip
+_CONFLICTS = ("ConditionalRequestConflict", "OperationAborted")
 _MISSING_BUCKET = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted")
 _CREATE_BUCKET = "Create the bucket, or correct its name."
 _WRONG_PLACE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
@@ -109,6 +110,11 @@ def is_refused_create(error: BaseException) -> bool:
         isinstance(link, FileExistsError) or _status(link) == 412 or _code(link) == "BlobAlreadyExists"
         for link in _chain(error)
     )
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Tell whether a write met another one of the same object, or its deletion: S3 asks to put it again then."""
+    return any(_status(link) == 409 and _code(link) in _CONFLICTS for link in _chain(error))
 
 
 def is_empty(error: BaseException) -> bool:

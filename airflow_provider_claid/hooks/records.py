@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,8 @@ from airflow_provider_claid.delivery.store_errors import StoreBusyError
 from airflow_provider_claid.hooks.storage import storage_connection
 
 log = logging.getLogger(__name__)
+
+_PROCESS_BEGUN = datetime.now(UTC)
 
 
 def records_uri(records_path: str | None) -> str | None:
@@ -133,7 +135,7 @@ def try_of(context: Any) -> Try:
     """Return what Airflow says of this attempt."""
     ti, run = context["ti"], context.get("dag_run")
     task, found = context.get("task") or getattr(ti, "task", None), getattr(ti, "id", None)
-    started = getattr(run, "start_date", None)
+    started = _start_of(run)
     return Try(
         number=int(getattr(ti, "try_number", None) or 1),
         max_tries=int(ti.max_tries or 0),
@@ -143,6 +145,17 @@ def try_of(context: Any) -> Try:
         # The first 48 bits of a UUID of version 7 (RFC 9562 §5.7): Airflow makes one for each try.
         born=found.int >> 80 if isinstance(found, UUID) and found.version == 7 else None,
     )
+
+
+def _start_of(run: Any) -> Any:
+    """
+    Return when a Dag run started.
+
+    `airflow dags test` begins a run of the same name anew, says that it started at its logical date, and counts its
+    tries from 1: in Airflow 2 only the process tells that a person wants it again.
+    """
+    started = getattr(run, "start_date", None)
+    return _PROCESS_BEGUN if started is not None and started == getattr(run, "logical_date", None) else started
 
 
 def _mark(objects: Objects, identity: Identity, now: Try, store: StateStore | None) -> Attempt:

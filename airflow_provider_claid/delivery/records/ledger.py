@@ -324,9 +324,12 @@ class Ledger:
         number, lost_at = intent.number, intent.lost_at
         # Nothing that an earlier attempt learns can be written down any more; only its request may be under way.
         idle = self.records.fenced and self.asked.max_submissions <= 1
+        # Not longer than a request can take that leaves now: the clock of that attempt may have been ahead.
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (lost_at - intent.at).total_seconds()
         if not idle and clock.now() < lost_at:
             log.info("Submission %d is under way in another attempt, or lost: waiting until %s.", number, lost_at)
-        while not idle and clock.now() < lost_at:
+        while not idle and clock.now() < lost_at and loop.time() < until:
             await asyncio.sleep(LOOK_EVERY)
             found = await self._step(self.records.read, number)
             if found is None or found.result is not None:

@@ -171,7 +171,20 @@ class LocalObjects:
             if cause.errno not in _NEEDS_A_PERSON:
                 raise StoreBusyError(f"{self.uri}{name} cannot be used now ({cause})") from cause
             accepted, fix = "a folder in which this user can make and read files", "Check the path and permissions."
+            if cause.errno in {errno.EACCES, errno.EPERM} and self._is_of_another_user(name):
+                fix = (
+                    "They are another OS user's, and are made to be read by that user only: run workers and triggerers "
+                    "as one user, without run_as_user, or keep them in an object store."
+                )
             raise ClaidConfigurationError(self._field, f"{self.uri}{name} ({cause})", accepted, fix) from cause
+
+    def _is_of_another_user(self, name: str) -> bool:
+        """Tell whether the folder of a job was made by another user of this machine."""
+        folder = (self._root / name).parent
+        try:
+            return folder != self._root and folder.stat().st_uid != os.geteuid()
+        except OSError:
+            return False
 
     def _refuse_mount(self, cause: OSError) -> NoReturn:
         came = f"{self.uri}, whose file system makes no hard links ({cause.strerror})"

@@ -71,6 +71,20 @@ def test_an_endpoint_that_is_not_there_costs_nothing_and_may_come_back(sandbox, 
     assert posts(sandbox) == 0
 
 
+@pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
+@pytest.mark.parametrize("part", [CHECK, "x-1.png"])
+def test_a_put_that_meets_another_one_is_tried_again(sandbox, account, guard, target, part, code):
+    left = iter((True, True))
+    guard.denies = lambda request: (
+        request["REQUEST_METHOD"] == "PUT" and part in request["PATH_INFO"] and next(left, False)
+    )
+    guard.denial = "409 Conflict", code
+    (picture,) = run(
+        job_module.run(ImageJob(account, check_request("a red bicycle", 1, 5.0, None), "x", target))
+    ).pictures
+    assert (picture.uri, picture.error, posts(sandbox)) == (f"{target.uri}x-1.png", None, 1)
+
+
 def test_a_target_is_proven_once_in_a_process_and_nothing_is_left_behind(bucket, guard, target):
     for _ in range(3):
         open_folder(target)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +18,8 @@ from airflow_provider_claid.api.errors import (
     ClaidNotSentError,
     ClaidUnknownOutcomeError,
 )
-from airflow_provider_claid.delivery import payment
+from airflow_provider_claid.delivery import payment, sync
+from airflow_provider_claid.delivery.payment import pay
 from airflow_provider_claid.delivery.records.ledger import Ledger
 from airflow_provider_claid.delivery.records.store import history
 from tests.unit.delivery.records.conftest import IDENTITY, Job, lose
@@ -38,6 +42,20 @@ def test_pictures_of_a_lost_answer_are_adopted(storing, sandbox):
     assert (storing.states(), storing.posts(), storing.credits()) == (["adopted"], 1, 2)
     again = storing.pay(output=storing.output, own_folder=True)
     assert (again.result.images, storing.posts()) == (paid.result.images, 1)
+
+
+def test_a_loss_noted_by_a_clock_that_was_ahead_is_looked_for_no_longer_than_another(storing, sandbox):
+    lose_unmade(sandbox)
+    wanted = {"output": storing.output, "own_folder": True, "reconcile_timeout": 0.1}
+    with pytest.raises(ClaidUnknownOutcomeError):
+        storing.pay(**wanted)
+    (lost,) = history(storing.records)
+    storing.records.finish(1, replace(lost.result, at=lost.result.at + timedelta(days=1)))
+    order = storing.order(**wanted)
+    ledger = order.ledger(storing.account, storing.records)
+    with pytest.raises(ClaidUnknownOutcomeError):
+        sync.run(asyncio.wait_for(pay(storing.account, ledger, search=order.search()), 20))
+    assert storing.posts() == 1
 
 
 def test_in_a_folder_that_others_may_use_nothing_is_adopted(storing, sandbox):

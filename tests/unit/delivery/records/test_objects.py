@@ -234,6 +234,20 @@ def test_a_mount_without_hard_links_is_refused_by_its_name(local, monkeypatch, c
     assert not caught.value.retryable
 
 
+def test_records_of_another_user_of_this_machine_are_named_as_such(local, monkeypatch):
+    local.create("job/1.attempt", b"{}")
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", denied)
+    with pytest.raises(ClaidConfigurationError, match="Check the path and permissions"):
+        local.get("job/1.attempt")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(ClaidConfigurationError, match=r"another OS user's.* without run_as_user"):
+        local.get("job/1.attempt")
+
+
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENAMETOOLONG])
 def test_what_no_waiting_mends_is_not_tried_again(local, monkeypatch, code):
     local.create("job/0.intent", b"x")

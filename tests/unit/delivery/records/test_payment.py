@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -258,6 +259,15 @@ def test_an_attempt_that_never_ended_is_given_up_and_nothing_is_sent(job):
     job.records.claim(job.intent(age=61))
     with pytest.raises(ClaidUnknownOutcomeError, match="ended without an answer"):
         job.pay()
+    assert (job.posts(), job.states()) == (0, ["unknown"])
+
+
+def test_an_attempt_whose_clock_was_ahead_is_waited_for_no_longer_than_its_request_can_take(job):
+    intent = job.intent(age=-86_400)
+    job.records.claim(replace(intent, lost_at=intent.at + timedelta(seconds=0.2)))
+    ledger = job.order().ledger(job.account, job.records)
+    with pytest.raises(ClaidUnknownOutcomeError, match="ended without an answer"):
+        sync.run(asyncio.wait_for(pay(job.account, ledger), 20))
     assert (job.posts(), job.states()) == (0, ["unknown"])
 
 

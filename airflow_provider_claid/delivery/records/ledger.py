@@ -207,11 +207,11 @@ class Ledger:
         images = tuple(GeneratedImage(object_uri=uri) for uri in uris)
         request_id = submission.result.request_id if submission.result else None
         result = replace(self._result("adopted", request_id, images), token=submission.intent.token)
-        await self._end(submission.intent, result)
+        await self._end(submission.intent, result, KEEP_TRYING)
         return replace(submission, result=result)
 
-    async def _end(self, intent: Intent, result: Result, patience: float = KEEP_TRYING) -> None:
-        """Write down how a submission ended, trying for a while; `unkept` tells whether that went well."""
+    async def _end(self, intent: Intent, result: Result, patience: float) -> None:
+        """Write down how a submission ended, trying for so many seconds; `unkept` tells whether that went well."""
         where = self.records.where(intent.number)
         self.last = Submission(intent, result, where)
         _log(self.last)
@@ -302,7 +302,7 @@ class Ledger:
         return own
 
     async def _note_answer(self, intent: Intent, answer: Answer) -> None:
-        await self._end(intent, self._result("done", answer.request_id, answer.response.output or ()))
+        await self._end(intent, self._result("done", answer.request_id, answer.response.output or ()), KEEP_TRYING)
 
     async def _note_failure(self, intent: Intent, door: Door, cause: BaseException) -> None:
         of_claid = cause if isinstance(cause, ClaidError) else None

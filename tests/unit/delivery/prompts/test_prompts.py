@@ -229,7 +229,9 @@ def test_duplicates_are_paid_each_unless_they_are_looked_for():
     assert once.fingerprint == every.fingerprint
 
 
-texts = st.text(min_size=3, max_size=20).filter(lambda text: text.isprintable() and any(map(str.isalnum, text)))
+texts = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=3, max_size=20).filter(
+    lambda text: any(map(str.isalnum, text))
+)
 
 
 @given(st.lists(texts, min_size=1, max_size=8), st.lists(texts, min_size=1, max_size=8))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from pathlib import Path
 
 from airflow_provider_claid.api.client import ClaidClient
 from airflow_provider_claid.api.errors import ClaidConfigurationError, ClaidInputError, ClaidPermissionError
 from airflow_provider_claid.api.models import Storage
 from airflow_provider_claid.delivery.account import Account
-from airflow_provider_claid.delivery.threads import in_thread
 
 _FORM = re.compile(r"storage://([^/?#\s][^/?#]*)(?:/([^?#]*))?")
 _SCHEMES = {"s3": "s3", "gcs": "gs"}
@@ -29,9 +27,7 @@ async def resolve(account: Account, uri: str, field: str = "output") -> str:
         raise ClaidInputError(field, f"{uri!r:.80}", "storage://name/folder/")
     name, path = match[1], match[2] or ""
     if name in account.storages:
-        root = account.storages[name]
-        await in_thread(_require_there, name, root)
-        return join(root, path)
+        return join(account.storages[name], path)
     storages = await _storages(account, name, field)
     known = {storage.name: storage for storage in storages if storage.name}
     if name not in known:
@@ -46,14 +42,6 @@ def join(root: str, path: str) -> str:
     parts = [part.strip("/") for part in (place, path)]
     slash = "/" if path.endswith("/") or not path.strip("/") else ""
     return f"{scheme}://{'/' if scheme == 'file' else ''}{posixpath.join(*filter(None, parts))}{slash}"
-
-
-def _require_there(name: str, root: str) -> None:
-    """Refuse a local folder that is not there: pictures would be waited for in vain, and paid for."""
-    scheme, _, folder = root.partition("://")
-    if scheme == "file" and not Path(folder).is_dir():
-        came = f"{root} for {name!r}, which is no folder on this host"
-        raise ClaidConfigurationError("extra storages", came, "folders that are there", "Mount it, or correct it.")
 
 
 def _root(storage: Storage, field: str) -> str:

@@ -117,11 +117,3 @@ def test_the_hook_resolves(claid_connection, monkeypatch):
     value = {**claid_connection, "extra": {"storages": {"catalogue": "s3://acme/pictures/"}}}
     monkeypatch.setenv("AIRFLOW_CONN_CLAID_DEFAULT", json.dumps(value))
     assert ClaidHook().resolve_output("storage://catalogue/run 1/") == "s3://acme/pictures/run 1/"
-
-
-def test_a_mapped_folder_that_is_not_there_is_named_before_anything_is_paid(account, tmp_path):
-    mapped = replace(account, storages={"shop": f"file://{tmp_path}/nowhere/"})
-    with pytest.raises(ClaidConfigurationError, match="which is no folder on this host"):
-        run(resolve(mapped, "storage://shop/out/"))
-    (tmp_path / "nowhere").mkdir()
-    assert run(resolve(mapped, "storage://shop/out/")) == f"file://{tmp_path}/nowhere/out/"

@@ -104,7 +104,9 @@ class Attempt:
         """Tell whether it failed in a way that no fault of the simulation explains."""
         if isinstance(self.error, ClaidBudgetError):
             return False
-        if self.is_lost or (self.ledger is None and isinstance(self.error, ClaidRecordsError)):
+        # An answer that the event holds needs no records to be delivered.
+        is_told = self.event is not None and "answer" in self.event
+        if (self.is_lost and not is_told) or (self.ledger is None and isinstance(self.error, ClaidRecordsError)):
             # A later try that began before the first one had left its mark is refused, too, where nothing tells.
             return not isinstance(self.error, ClaidRecordsError | ClaidNotSentError | asyncio.CancelledError)
         if isinstance(self.error, ClaidRecordsError) and self.job.fenced and self is not self.job.attempts[-1]:

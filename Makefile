@@ -23,7 +23,7 @@ help:
 	@echo "make demo         run the quickstart Dag against the sandbox (or, with CLAID_API_KEY set, against Claid)"
 	@echo "make sandbox      serve a Claid on this machine"
 	@echo "make test         run all tests that need no service"
-	@echo "make simulate     pay, crash and retry in virtual time, under 100,000 seeds (RUNS=, FIRST=; about 7 minutes)"
+	@echo "make simulate     pay, crash and retry in virtual time, under 100,000 seeds (RUNS=, FIRST=; about half an hour)"
 	@echo "make integration  run the tests that need real stores, and install those (as root)"
 	@echo "make distributed  lose a Celery worker in the middle of a catalogue: PostgreSQL, Redis, two workers (about 5 minutes)"
 	@echo "make kills        kill the quickstart and batches 50 times, each time followed by reruns (about 15 minutes)"

@@ -165,7 +165,6 @@ def test_an_answer_that_the_records_did_not_take_is_delivered_while_they_still_f
         raise StoreBusyError("away")
 
     monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
-    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
     with monkeypatch.context() as patched:
         patched.setattr(LocalObjects, "put", busy)
         event = paid()
@@ -179,7 +178,7 @@ def test_it_is_recorded_before_its_place_is_asked(paid, context, tmp_path, monke
     def busy(self, *given, **rules):
         raise StoreBusyError("away")
 
-    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
     with monkeypatch.context() as patched:
         patched.setattr(LocalObjects, "put", busy)
         event = paid()
@@ -199,7 +198,7 @@ def test_an_answer_that_is_recorded_nowhere_is_left_to_no_retry(paid, context, m
     def fails(key, value):
         raise RuntimeError("no XCom now")
 
-    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
     with monkeypatch.context() as patched:
         patched.setattr(LocalObjects, "put", busy)
         event = paid()

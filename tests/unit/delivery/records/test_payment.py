@@ -396,7 +396,6 @@ def test_a_result_that_is_refused_for_a_while_is_written_at_last(job, monkeypatc
 def test_a_result_that_cannot_be_written_is_handed_on(job, monkeypatch):
     monkeypatch.setattr(LocalObjects, "put", failing)
     monkeypatch.setattr(ledger_module, "KEEP_TRYING", 0.1)
-    monkeypatch.setattr(ledger_module.Ledger._end, "__defaults__", (0.1,))
     paid = job.pay()
     assert paid.unkept.images == paid.result.images
     assert (job.states(), job.posts()) == (["open"], 1)

@@ -83,7 +83,7 @@ def test_one_whose_credentials_expire_may_be_retried_with_new_ones(task, guard, 
 
 def test_an_answer_that_no_place_takes_is_told_with_its_addresses(task, guard, places, configure, monkeypatch, caplog):
     """Records are below `save_to` by default: what is under way when their credentials expire is recorded nowhere."""
-    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
     monkeypatch.setattr(ledger, "SPARE", 1.0)
     task.sandbox.change(latency=0.6)
     configure(requests_per_second=10, requests_per_minute=1_000, request_timeout=2)

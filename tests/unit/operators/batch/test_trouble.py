@@ -205,7 +205,7 @@ def test_answers_that_come_while_the_volume_is_away_for_a_moment_are_kept(task, 
 
 
 def test_what_the_records_did_not_take_is_offered_again_at_the_end(task, sandbox, volume, monkeypatch):
-    monkeypatch.setattr(ledger.Ledger._end, "__defaults__", (0.0,))
+    monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
     monkeypatch.setattr(ledger, "SPARE", 1.0)
     sandbox.change(latency=0.7)
     thread = away_during(task, volume, 8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import threading
@@ -16,7 +15,7 @@ from airflow_provider_claid.pacing.budget import Budget
 from airflow_provider_claid.pacing.clock import StoreClock
 from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.schedule import Pace, Schedule
-from airflow_provider_claid.pacing.store import Change, ScheduleStore, StoreError
+from airflow_provider_claid.pacing.store import Change, ScheduleStore, StoreError, key_of
 from airflow_provider_claid.pacing.window import Quota
 
 T = TypeVar("T")
@@ -29,11 +28,6 @@ STEPPED = 1.0
 KEPT_WRITES = 32
 # The clock of these stores counts from 1970, that of a host's own store from its boot.
 EARLIEST = 1e9
-
-
-def key_of(account: str) -> str:
-    """Return what names an account in a store: a hash, never the account's name or key."""
-    return hashlib.sha256(b"claid-pacing\0" + account.encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)

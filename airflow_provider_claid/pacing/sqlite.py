@@ -20,7 +20,7 @@ from airflow_provider_claid.pacing.budget import Budget, BudgetError
 from airflow_provider_claid.pacing.faults import described, is_lasting
 from airflow_provider_claid.pacing.owner import Owner
 from airflow_provider_claid.pacing.schedule import Schedule
-from airflow_provider_claid.pacing.store import Change, FolderError, ScheduleStore, StoreError
+from airflow_provider_claid.pacing.store import Change, FolderError, ScheduleStore, StoreError, key_of
 
 T = TypeVar("T")
 BUSY_SECONDS = 5.0
@@ -68,7 +68,7 @@ def spare_folders(folder: Path) -> list[Path]:
 
 def file_name(account: str) -> str:
     """Return the name of an account's file; it holds a hash, never the account's name or key."""
-    return f"{hashlib.sha256(b'claid-pacing' + bytes(1) + account.encode()).hexdigest()[:24]}.v1.sqlite3"
+    return f"{key_of(account)}.v1.sqlite3"
 
 
 class SQLiteStore(ScheduleStore):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 import time
@@ -18,6 +19,11 @@ from airflow_provider_claid.pacing.window import Quota
 T = TypeVar("T")
 Change = Callable[[Schedule, float, Budget], T]
 """What a step does to a schedule and a budget at a moment of the store's clock; it may raise `BudgetError`."""
+
+
+def key_of(account: str) -> str:
+    """Return what names an account in a store: a hash, never the account's name or key."""
+    return hashlib.sha256(b"claid-pacing\0" + account.encode()).hexdigest()[:24]
 
 
 class StoreError(Exception):

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_claid.delivery.prompts.tally import digest_of
 from airflow_provider_claid.hooks.claid import ClaidHook
-from airflow_provider_claid.pacing.shared import key_of
+from airflow_provider_claid.pacing.store import key_of
 
 pytestmark = pytest.mark.usefixtures("claid_connection")
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from airflow_provider_claid.pacing.budget import Budget, Spend
 from airflow_provider_claid.pacing.place import Place
 from airflow_provider_claid.pacing.schedule import MINUTE, Pace, Schedule
-from airflow_provider_claid.pacing.shared import Kept, Memory, SharedStore, Version, key_of
+from airflow_provider_claid.pacing.shared import Kept, Memory, SharedStore, Version
+from airflow_provider_claid.pacing.store import key_of
 from airflow_provider_claid.pacing.window import Quota
 
 NOW = 1_790_000_000.0

@@ -20,11 +20,22 @@ def doubling(first: float, tries: int, jitter: float | None = None) -> float:
     return first * float(2 ** (tries - 1)) * (0.5 + 0.5 * (random.random() if jitter is None else jitter))
 
 
-def persistent(step: Callable[[], T]) -> T:
-    """Do one step of a store, again while it is busy, for 1.5 to 3 seconds of pauses; then raise `StoreBusyError`."""
+def is_busy(cause: Exception) -> bool:
+    """Tell whether a store failed in a way that may pass."""
+    return isinstance(cause, StoreBusyError)
+
+
+def persistent(step: Callable[[], T], passes: Callable[[Exception], bool] = is_busy) -> T:
+    """
+    Do one step of a store, again while its error is one that `passes`, for 1.5 to 3 seconds of pauses; then raise it.
+
+    That is `StoreBusyError`, unless something else is given.
+    """
     for tries in range(1, STORE_TRIES):
         try:
             return step()
-        except StoreBusyError:
+        except Exception as cause:
+            if not passes(cause):
+                raise
             time.sleep(doubling(STORE_PAUSE, tries))
     return step()

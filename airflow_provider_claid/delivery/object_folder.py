@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from airflow_provider_claid.api.errors import ClaidConfigurationError
-from airflow_provider_claid.delivery.backoff import STORE_PAUSE, STORE_TRIES, doubling
+from airflow_provider_claid.delivery.backoff import persistent
 from airflow_provider_claid.delivery.checks import Target
 from airflow_provider_claid.delivery.mark import Mark
 from airflow_provider_claid.delivery.proof import CHECK, FIELD, Provable
@@ -154,14 +154,7 @@ class ObjectFolder(Provable):
 
     def _put_with(self, fs: Any, what: _Object, tags: Mapping[str, str], *, create: bool) -> bool:
         """Put an object; again where S3 says that another one wrote or removed it meanwhile, as tasks that start do."""
-        for tries in range(1, STORE_TRIES):
-            try:
-                return self._put_once(fs, what, tags, create=create)
-            except Exception as cause:
-                if not is_conflict(cause):
-                    raise
-                time.sleep(doubling(STORE_PAUSE, tries))
-        return self._put_once(fs, what, tags, create=create)
+        return persistent(partial(self._put_once, fs, what, tags, create=create), is_conflict)
 
     def _put_once(self, fs: Any, what: _Object, tags: Mapping[str, str], *, create: bool) -> bool:
         path = f"{self._root}/{what.name}"

@@ -185,18 +185,17 @@ def note_paid(records: Records, asked: Asked) -> None:
     """Let the open bill know what is recorded of a job's last wish, if that is what is asked for."""
     found = list(history(records))
     if found and not is_new_wish(found, asked):
-        for each in _last_wish(records):
+        for each in _last_wish(found):
             note(each)
 
 
-def _last_wish(records: Records) -> tuple[Submission, ...]:
-    found = list(history(records))
+def _last_wish(found: list[Submission]) -> tuple[Submission, ...]:
     return tuple(each for each in found if each.intent.first == latest(found).intent.first)
 
 
 def _known(begun: Begun) -> Begun:
     if begun.records is not None and begun.attempt.number > 1:
-        begun = replace(begun, paid=_last_wish(begun.records))
+        begun = replace(begun, paid=_last_wish(list(history(begun.records))))
         begun.note()
     return begun
 

@@ -104,10 +104,9 @@ def decide(history: Sequence[Submission], asked: Asked) -> Plan:
     last, generation = begun.intent, begun.generation
     if asked.generation < generation:
         return Superseded(begun)
-    same_generation, changed = asked.generation == generation, asked.fingerprint != last.fingerprint
     goes_on = not is_new_wish(history, asked)
     first = last.first if goes_on else number
-    overruled = same_generation and changed
+    overruled = asked.generation == generation and asked.fingerprint != last.fingerprint
     unknown = [submission for submission in history if submission.state == "unknown"]
     job = [submission for submission in history if submission.intent.first == first]
     paid = sum(submission.state != "unbilled" for submission in job)

@@ -155,12 +155,13 @@ class Ledger:
     async def note_copies(self, number: int, copies: Mapping[str, str]) -> None:
         """Add files to the copies of a submission: the SHA-256 by name. Raises `ClaidError`."""
         # Kept here too, for a result that is written down later, and because another attempt may write its own over it.
-        known = self._copies.setdefault(number, {})
-        known.update(copies)
+        self._copies.setdefault(number, {}).update(copies)
         found = await self._step(self.records.read, number)
         if found is not None and found.result is not None:
-            told = replace(found.result, copies={**found.result.copies, **known})
-            await self._step(self.records.finish, number, told)
+            await self._step(self.records.finish, number, self._with_copies(number, found.result))
+
+    def _with_copies(self, number: int, result: Result) -> Result:
+        return replace(result, copies={**result.copies, **self._copies.get(number, {})})
 
     async def copies(self, number: int) -> Mapping[str, str]:
         """Return the copies of a submission; none where that cannot be read, which only costs a download."""
@@ -178,8 +179,7 @@ class Ledger:
             if found is None or found.intent.token != result.token:
                 return False
             if not found.delivered:
-                told = replace(result, copies={**result.copies, **self._copies.get(number, {})})
-                await self._step(self.records.finish, number, told)
+                await self._step(self.records.finish, number, self._with_copies(number, result))
             self.unkept = None
             return True
         return False

@@ -157,31 +157,36 @@ def test_a_folder_for_each_job_needs_records(sandbox, context):
     assert sandbox.report()["totals"]["posts"] == 0
 
 
+def busy(self, *given, **rules):
+    raise StoreBusyError("away")
+
+
+@pytest.fixture
+def unkept(paid, monkeypatch):
+    """Return a function that pays in a trigger whose records do not take the answer, and returns its event."""
+
+    def pay():
+        monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalObjects, "put", busy)
+            return paid()
+
+    return pay
+
+
 @pytest.mark.parametrize("method", ["get", "__init__"])
 def test_an_answer_that_the_records_did_not_take_is_delivered_while_they_still_fail(
-    paid, context, tmp_path, monkeypatch, method
+    unkept, context, tmp_path, monkeypatch, method
 ):
-    def busy(self, *given, **rules):
-        raise StoreBusyError("away")
-
-    monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
-    with monkeypatch.context() as patched:
-        patched.setattr(LocalObjects, "put", busy)
-        event = paid()
+    event = unkept()
     assert event["answer"]["outcome"] == "done"
     with monkeypatch.context() as patched:
         patched.setattr(LocalObjects, method, busy)
         assert come_back(context, event) == [f"file://{tmp_path}/sku-1.png"]
 
 
-def test_it_is_recorded_before_its_place_is_asked(paid, context, tmp_path, monkeypatch):
-    def busy(self, *given, **rules):
-        raise StoreBusyError("away")
-
-    monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
-    with monkeypatch.context() as patched:
-        patched.setattr(LocalObjects, "put", busy)
-        event = paid()
+def test_it_is_recorded_before_its_place_is_asked(unkept, context, tmp_path):
+    event = unkept()
     event["order"]["target"]["uri"] = "file:///proc/x/"
     with pytest.raises(exceptions.ClaidConfigurationError):
         come_back(context, event)
@@ -191,17 +196,11 @@ def test_it_is_recorded_before_its_place_is_asked(paid, context, tmp_path, monke
 
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("fault", ["place", "wrong place", "xcom"])
-def test_an_answer_that_is_recorded_nowhere_is_left_to_no_retry(paid, context, monkeypatch, fault, kept):
-    def busy(self, *given, **rules):
-        raise StoreBusyError("away")
-
+def test_an_answer_that_is_recorded_nowhere_is_left_to_no_retry(unkept, context, monkeypatch, fault, kept):
     def fails(key, value):
         raise RuntimeError("no XCom now")
 
-    monkeypatch.setattr(ledger, "KEEP_TRYING", 0.0)
-    with monkeypatch.context() as patched:
-        patched.setattr(LocalObjects, "put", busy)
-        event = paid()
+    event = unkept()
     if fault == "place":
         monkeypatch.setattr(LocalFolder, "_prove", busy)
     elif fault == "xcom":
